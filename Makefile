@@ -1,0 +1,40 @@
+# Everything a newcomer needs: `make demo`, `make test`. Each does its own set-up.
+
+PY := .venv/bin/python
+
+.PHONY: help setup demo test lint format lock clean
+
+help:
+	@echo "make demo    set up, run the pipeline on handwritten digits, serve and query the model"
+	@echo "make test    set up, lint, and run every test"
+	@echo "make lint    check style and formatting"
+	@echo "make format  apply formatting"
+	@echo "make lock    resolve requirements.txt anew from setup.py"
+	@echo "make clean   remove the environment and what the demo wrote"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@$(PY) -m pipeline.demo
+
+test: lint
+	@$(PY) -m pytest
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check --quiet . || (echo "Run 'make format'." && false)
+
+format: setup
+	@.venv/bin/ruff check --fix --quiet .
+	@.venv/bin/ruff format --quiet .
+
+COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-header \
+	--no-annotate --no-emit-index-url --no-emit-find-links
+
+lock: setup
+	@$(COMPILE) --override overrides.txt setup.py -o requirements.txt
+	@$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+clean:
+	@rm -rf .venv demo
