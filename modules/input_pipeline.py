@@ -1,0 +1,187 @@
+"""From ingested Examples to training batches: decode once, keep uint8 pixels, gather shuffled batches.
+
+    TFRecord files -> parse -> Transform's graph (parallel over batches) -> PixelStore
+    PixelStore -> one permutation an epoch -> gather a batch -> prefetch -> model.fit
+
+Decoded pixels are kept as uint8, a quarter of float32, in memory up to a budget and otherwise in a
+file that the page cache serves. Batches are gathered by index: shuffling is uniform over the whole
+split and depends on (seed, epoch) alone, so that a resumed training sees what an undisturbed one sees.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from modules import features, progress
+from modules.transform_graph import TransformGraph
+
+_READ_BATCH = 64  # images decoded by one call: enough to hide the call, small enough for every core
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """A decoded split.
+
+    Attributes:
+      pixels: uint8 (n, height, width, channels), in memory or mapped from a file.
+      labels: int32 (n,), class indices.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load(
+    file_patterns: list[str], graph: TransformGraph, memory_budget: int, overflow: pathlib.Path
+) -> PixelStore:
+    """Decodes a split.
+
+    Args:
+      file_patterns: glob patterns of its TFRecord files.
+      graph: decodes, resizes and looks classes up.
+      memory_budget: bytes of pixels that may be held in memory.
+      overflow: file that takes the pixels when they are more; overwritten.
+
+    Raises:
+      ValueError: when a label is not in the vocabulary that the training split gave.
+    """
+    labels: list[np.ndarray] = []
+    pixels = _GrowingArray(memory_budget, overflow)
+    done = 0
+    for batch, classes, names in _decoded_batches(file_patterns, graph):
+        unknown = names[classes < 0]
+        if len(unknown):
+            raise ValueError(
+                f"The label {unknown[0].decode('utf-8')!r} does not occur in the training split, which has "
+                f"{', '.join(graph.class_names)}."
+            )
+        pixels.append(batch)
+        labels.append(classes.astype(np.int32))
+        done += len(classes)
+        progress.emit("decoding", done)
+    if not labels:
+        raise ValueError(f"No examples in {file_patterns}.")
+    return PixelStore(pixels.finish(), np.concatenate(labels))
+
+
+def _decoded_batches(
+    file_patterns: list[str], graph: TransformGraph
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    spec = {
+        features.IMAGE: tf.io.FixedLenFeature([], tf.string),
+        features.LABEL: tf.io.FixedLenFeature([], tf.string),
+    }
+
+    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raw = tf.io.parse_example(serialized, spec)
+        pixels = tf.cast(graph.pixels(raw[features.IMAGE]), tf.uint8)
+        return pixels, graph.class_index(raw[features.LABEL]), raw[features.LABEL]
+
+    files = sorted(name for pattern in file_patterns for name in tf.io.gfile.glob(pattern))
+    dataset = (
+        tf.data.TFRecordDataset(files, buffer_size=8 << 20)
+        .batch(_READ_BATCH)
+        .map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+    return dataset.as_numpy_iterator()
+
+
+class _GrowingArray:
+    """Rows appended in memory until a budget is reached, then in a file."""
+
+    def __init__(self, memory_budget: int, overflow: pathlib.Path):
+        self._memory_budget = memory_budget
+        self._overflow = overflow
+        self._array: np.ndarray | None = None
+        self._file = None
+        self._rows = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        self._row_shape = rows.shape[1:]
+        needed = self._rows + len(rows)
+        if self._file is None and needed * rows[0].nbytes > self._memory_budget:
+            self._overflow.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._overflow.open("wb")
+            if self._array is not None:
+                self._file.write(self._array[: self._rows].data)
+                self._array = None
+        if self._file is not None:
+            self._file.write(rows.data)
+        else:
+            if self._array is None:
+                self._array = np.empty((max(1024, needed), *self._row_shape), np.uint8)
+            elif needed > len(self._array):
+                # In place (realloc): a concatenation would hold everything twice.
+                self._array.resize((max(needed, 3 * len(self._array) // 2), *self._row_shape), refcheck=False)
+            self._array[self._rows : needed] = rows
+        self._rows = needed
+
+    def finish(self) -> np.ndarray:
+        shape = (self._rows, *self._row_shape)
+        if self._file is not None:
+            self._file.close()
+            return np.memmap(self._overflow, np.uint8, "r", shape=shape)
+        self._array.resize(shape, refcheck=False)
+        return self._array
+
+
+def steps_per_epoch(store: PixelStore, batch_size: int) -> int:
+    """Batches that hold every image once; the last one may be smaller."""
+    return -(-len(store) // batch_size)
+
+
+def training_batches(store: PixelStore, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
+    """Endless shuffled batches, `steps_per_epoch` of them an epoch.
+
+    Args:
+      store: the training split.
+      batch_size: images a batch.
+      seed: with the number of the epoch it gives the order.
+      first_epoch: epoch to begin with.
+
+    Returns:
+      Dataset of (uint8 (batch, height, width, channels), int32 (batch,)).
+    """
+    steps = steps_per_epoch(store, batch_size)
+    order: dict[int, np.ndarray] = {}
+
+    def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        epoch, batch = divmod(int(step), steps)
+        if epoch not in order:
+            order.clear()
+            order[epoch] = np.random.default_rng((seed, epoch)).permutation(len(store))
+        chosen = order[epoch][batch * batch_size : (batch + 1) * batch_size]
+        # Sorted reads go through a mapped file forwards; the order inside a batch does not matter.
+        chosen = np.sort(chosen)
+        return store.pixels[chosen], store.labels[chosen]
+
+    steps_from = tf.data.Dataset.counter(first_epoch * steps)
+    return _gathered(steps_from, gather, store)
+
+
+def evaluation_batches(store: PixelStore, batch_size: int) -> tf.data.Dataset:
+    """Every image once, in the order of the store; elements as in `training_batches`."""
+
+    def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        chosen = slice(int(step) * batch_size, (int(step) + 1) * batch_size)
+        return store.pixels[chosen], store.labels[chosen]
+
+    dataset = _gathered(tf.data.Dataset.range(steps_per_epoch(store, batch_size)), gather, store)
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps_per_epoch(store, batch_size)))
+
+
+def _gathered(steps: tf.data.Dataset, gather, store: PixelStore) -> tf.data.Dataset:
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = tf.numpy_function(gather, [step], (tf.uint8, tf.int32), stateful=False)
+        return tf.ensure_shape(pixels, (None, *store.pixels.shape[1:])), tf.ensure_shape(labels, (None,))
+
+    return steps.map(batch).prefetch(8)

@@ -1,0 +1,105 @@
+"""From an encoded image to the pixels a network sees: decode, colour, resize. The only implementation.
+
+Transform's graph is built from these functions, and that graph is what training, evaluation and the
+served signature run, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from modules.settings import PixelSettings, TransformSettings
+
+
+def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes one image.
+
+    Args:
+      encoded: string scalar, the file's bytes: JPEG, PNG, GIF (first frame), BMP or WebP.
+      channels: 1 or 3.
+
+    Returns:
+      uint8 (height, width, channels).
+    """
+    # `decode_image` takes libjpeg's fast, inexact DCT; Pillow and browsers take the accurate one.
+    colour = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    colour.set_shape([None, None, 3])
+    return colour if channels == 3 else grey(colour)
+
+
+def grey(colour: tf.Tensor) -> tf.Tensor:
+    """ITU-R 601-2 luma in the integer arithmetic of Pillow's `convert("L")`, equal to the last bit.
+
+    Args:
+      colour: uint8 (..., 3).
+
+    Returns:
+      uint8 (..., 1). Grey pixels given as equal red, green and blue come back unchanged.
+    """
+    weighted = tf.cast(colour, tf.int32) * tf.constant([19595, 38470, 7471])
+    luma = tf.bitwise.right_shift(tf.reduce_sum(weighted, axis=-1, keepdims=True) + 32768, 16)
+    return tf.cast(luma, tf.uint8)
+
+
+def resize(image: tf.Tensor, pixels: PixelSettings, transform: TransformSettings) -> tf.Tensor:
+    """Brings an image to the configured size.
+
+    Args:
+      image: uint8 (height, width, channels).
+      pixels: the size wanted.
+      transform: how the aspect ratio is treated, and the interpolation.
+
+    Returns:
+      uint8 (image_size[0], image_size[1], channels), rounded to the nearest level.
+    """
+    height, width = pixels.image_size
+    shape = tf.shape(image)
+
+    def interpolated() -> tf.Tensor:
+        antialias = transform.method not in ("nearest", "area")
+        match transform.resize:
+            case "stretch":
+                resized = tf.image.resize(image, (height, width), transform.method, antialias=antialias)
+            case "crop":
+                resized = _resize_to_cover(image, height, width, transform.method, antialias)
+            case "pad":
+                resized = tf.image.resize_with_pad(
+                    tf.cast(image, tf.float32), height, width, transform.method, antialias
+                )
+        return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+    # An image that already has the size is passed on untouched: no float detour for small scans.
+    fits = tf.reduce_all(tf.equal(shape[:2], [height, width]))
+    resized = tf.cond(fits, lambda: image, interpolated)
+    resized.set_shape([height, width, pixels.channels])
+    return resized
+
+
+def _resize_to_cover(image: tf.Tensor, height: int, width: int, method: str, antialias: bool) -> tf.Tensor:
+    size = tf.cast(tf.shape(image)[:2], tf.float64)
+    scale = tf.reduce_max(tf.constant([height, width], tf.float64) / size)
+    # Rounding may end a pixel short of the target, which the crop could not mend.
+    covering = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), [height, width])
+    resized = tf.image.resize(image, covering, method, antialias=antialias)
+    return tf.image.resize_with_crop_or_pad(resized, height, width)
+
+
+def decode_batch(encoded: tf.Tensor, pixels: PixelSettings, transform: TransformSettings) -> tf.Tensor:
+    """Decodes and resizes a batch.
+
+    Args:
+      encoded: string (batch,), the files' bytes.
+
+    Returns:
+      uint8 (batch, height, width, channels).
+    """
+    signature = tf.TensorSpec([*pixels.image_size, pixels.channels], tf.uint8)
+    return tf.map_fn(
+        lambda one: resize(decode(one, pixels.channels), pixels, transform),
+        encoded,
+        fn_output_signature=signature,
+    )

@@ -1,0 +1,102 @@
+"""Typed settings of what TFX calls by import path: pixels, scaling, network, training.
+
+Each class is one section of the configuration file. Defaults stand here and nowhere else; the
+descriptions become `docs/configuration.md`. Settings travel to executors as JSON and are parsed back
+into the same classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from modules.architectures import registry
+from modules.base_settings import Settings
+
+
+class PixelSettings(Settings):
+    """What every image becomes before a network sees it (part of the `data` section)."""
+
+    image_size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = Field(
+        (224, 224), description="Height and width in pixels that every image is resized to."
+    )
+    channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour.")
+
+
+class TransformSettings(Settings):
+    """Resize and scaling, computed once by TFX Transform and carried in the served model."""
+
+    scaling: Literal["unit", "tf", "torch", "standardize", "none"] = Field(
+        "unit",
+        description=(
+            "`unit`: 0 to 1. `tf`: -1 to 1. `torch`: ImageNet mean and deviation. `standardize`: mean and "
+            "deviation a channel over the training split. `none`: 0 to 255."
+        ),
+    )
+    resize: Literal["stretch", "crop", "pad"] = Field(
+        "stretch",
+        description=(
+            "`stretch` ignores the aspect ratio; `crop` keeps it and cuts what hangs over; `pad` keeps it "
+            "and fills with black."
+        ),
+    )
+    method: Literal["bilinear", "bicubic", "area", "nearest", "lanczos3"] = Field(
+        "bilinear", description="Interpolation of the resize; all but `nearest` and `area` are antialiased."
+    )
+
+
+class ModelSettings(Settings):
+    """The network; keys beyond `architecture` and `head` are options of that network."""
+
+    # Options differ by network, so they are checked against the network's own class below.
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    architecture: str = Field(
+        "simple_cnn", description="Name of a network; `imagemill architectures` lists them."
+    )
+    head: Literal["auto", "softmax", "sigmoid"] = Field(
+        "auto",
+        description="`auto`: one sigmoid unit for two classes, else softmax. `sigmoid` needs two classes.",
+    )
+
+    @model_validator(mode="after")
+    def _options_fit_the_architecture(self) -> ModelSettings:
+        self.options  # noqa: B018 - parsing is the check
+        return self
+
+    @property
+    def options(self) -> Settings:
+        """The options of the chosen network, parsed by the class that the network registered."""
+        return registry.get(self.architecture).options.model_validate(self.model_extra or {})
+
+
+class TrainSettings(Settings):
+    """How the network is trained."""
+
+    epochs: int = Field(10, ge=1, description="Passes over the training split.")
+    batch_size: int = Field(32, ge=1, description="Images a training step.")
+    optimizer: Literal[
+        "sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "adamax", "nadam", "ftrl", "lion"
+    ] = Field("adam", description="Optimizer of Keras, with Keras' defaults but for the learning rate.")
+    learning_rate: float = Field(1e-3, gt=0, description="Learning rate.")
+    seed: int = Field(0, ge=0, description="Seed of initial weights, shuffling and dropout.")
+    keep_best: bool = Field(
+        True, description="Keep the weights of the epoch with the best validation accuracy, not the last."
+    )
+    cache_memory_mb: int = Field(
+        4096,
+        ge=0,
+        description=(
+            "Decoded images up to this many MiB are kept in memory; beyond it in a file beside the "
+            "artifacts of the run, read through the page cache."
+        ),
+    )
+
+
+class TrainerSettings(Settings):
+    """All that the trainer needs, as it travels in TFX's `custom_config`."""
+
+    pixels: PixelSettings
+    model: ModelSettings
+    train: TrainSettings

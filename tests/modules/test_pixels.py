@@ -1,0 +1,106 @@
+"""Decode, colour and resize: as Pillow shows the image, and equal eagerly and inside tf.data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from modules import pixels
+from modules.settings import PixelSettings, TransformSettings
+
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (23, 31, 3), np.uint8)
+
+
+def _encoded(array: np.ndarray, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _shown(encoded: bytes, mode: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert(mode))
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        _encoded(NOISE, "PNG"),
+        _encoded(NOISE[..., 0], "PNG"),
+        _encoded(NOISE, "BMP"),
+        _encoded(NOISE, "JPEG", quality=90),
+        _encoded(NOISE, "JPEG", progressive=True),
+        _encoded(NOISE[..., 0], "JPEG"),
+        _encoded(NOISE, "WEBP", lossless=True),
+        _encoded(NOISE, "GIF"),
+    ],
+    ids=["png", "png-grey", "bmp", "jpeg", "jpeg-progressive", "jpeg-grey", "webp", "gif"],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_decodes_what_pillow_shows(encoded: bytes, channels: int) -> None:
+    expected = _shown(encoded, "RGB")
+    if channels == 1:
+        expected = np.asarray(Image.fromarray(expected).convert("L"))[..., np.newaxis]
+    np.testing.assert_array_equal(pixels.decode(tf.constant(encoded), channels).numpy(), expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_grey_is_pillows_to_the_last_bit(colour: tuple[int, int, int]) -> None:
+    array = np.array([[colour]], np.uint8)
+    expected = np.asarray(Image.fromarray(array).convert("L"))
+    assert pixels.grey(tf.constant(array)).numpy()[0, 0, 0] == expected[0, 0]
+
+
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "area", "nearest", "lanczos3"])
+@pytest.mark.parametrize("size", [(8, 40), (40, 8), (23, 31), (64, 64)])
+def test_every_resize_gives_the_size_and_whole_levels(mode: str, method: str, size: tuple[int, int]) -> None:
+    image = pixels.resize(
+        tf.constant(NOISE), PixelSettings(image_size=size), TransformSettings(resize=mode, method=method)
+    )
+    assert image.shape == (*size, 3)
+    assert image.dtype == tf.uint8
+
+
+def test_an_image_of_the_right_size_is_untouched() -> None:
+    image = pixels.resize(
+        tf.constant(NOISE), PixelSettings(image_size=(23, 31)), TransformSettings(method="lanczos3")
+    )
+    np.testing.assert_array_equal(image, NOISE)
+
+
+def test_pad_keeps_the_aspect_ratio_and_fills_with_black() -> None:
+    white = tf.fill([10, 20, 3], tf.constant(255, tf.uint8))
+    image = pixels.resize(white, PixelSettings(image_size=(20, 20)), TransformSettings(resize="pad")).numpy()
+    assert (image[5:15] == 255).all()
+    assert (image[:5] == 0).all()
+    assert (image[15:] == 0).all()
+
+
+def test_crop_keeps_the_middle() -> None:
+    image = np.zeros((10, 30, 3), np.uint8)
+    image[:, 10:20] = 200
+    cropped = pixels.resize(
+        tf.constant(image), PixelSettings(image_size=(10, 10)), TransformSettings(resize="crop")
+    )
+    np.testing.assert_array_equal(cropped, np.full((10, 10, 3), 200))
+
+
+@pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
+def test_equal_eagerly_and_in_tf_data(mode: str) -> None:
+    size, transform = PixelSettings(image_size=(16, 12), channels=1), TransformSettings(resize=mode)
+    encoded = [
+        _encoded(RNG.integers(0, 256, (h, w, 3), np.uint8), "PNG") for h, w in [(9, 40), (40, 9), (16, 12)]
+    ]
+    eager = pixels.decode_batch(tf.constant(encoded), size, transform)
+    decode: Callable = lambda batch: pixels.decode_batch(batch, size, transform)  # noqa: E731
+    (mapped,) = tf.data.Dataset.from_tensor_slices(encoded).batch(3).map(decode)
+    np.testing.assert_array_equal(eager, mapped)
