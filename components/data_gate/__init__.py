@@ -1,0 +1,1 @@
+"""The gate between data validation and training: no anomaly passes."""

@@ -1,0 +1,102 @@
+"""`DataGate`: stops the run on anomalies, and hands Transform the schema of what may pass.
+
+ExampleValidator only reports. Transform takes its schema from this gate, so nothing is transformed, let
+alone trained, before the data was found good.
+"""
+
+# No postponed annotations in this file: TFX's decorator reads the types themselves.
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
+from tfx.utils import io_utils
+
+from modules import features
+from modules.errors import InputError
+
+#: Features that Transform reads. The image has no statistics, since counting its bytes says nothing, and
+#: so no place in the schema that is inferred from them.
+_READ = (features.IMAGE, features.LABEL)
+
+
+@component
+def DataGate(
+    statistics: InputArtifact[ExampleStatistics],
+    schema: InputArtifact[Schema],
+    anomalies: InputArtifact[ExampleAnomalies],
+    checked_schema: OutputArtifact[Schema],
+    code: Parameter[str] = "",
+) -> None:
+    """Fails on any anomaly; otherwise writes the schema of the Examples.
+
+    Args:
+      statistics: of the descriptive features, a split each.
+      schema: what those features may be.
+      anomalies: of ExampleValidator.
+      checked_schema: `schema`, and in it what Transform reads.
+      code: changes with the code of this gate; it only takes part in the cache key.
+
+    Raises:
+      InputError: naming each anomaly with its split, feature and reason.
+    """
+    problems = [
+        problem
+        for split in artifact_utils.decode_split_names(anomalies.split_names)
+        for problem in _anomalies(artifact_utils.get_split_uri([anomalies], split), split)
+    ]
+    problems += _unknown_classes(statistics)
+    if problems:
+        raise InputError(
+            "The data gate stopped the run: " + "; ".join(problems) + ". Mend the data, or the schema if "
+            "the data is right."
+        )
+    written = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
+    _describe_what_is_read(written)
+    io_utils.write_pbtxt_file(f"{checked_schema.uri}/schema.pbtxt", written)
+
+
+def _anomalies(directory: str, split: str) -> list[str]:
+    found = anomalies_pb2.Anomalies()
+    found.ParseFromString(io_utils.read_bytes_file(f"{directory}/SchemaDiff.pb"))
+    described = [
+        f"{split}: {name}: {anomaly.short_description} ({anomaly.description.rstrip('.')})"
+        for name, anomaly in sorted(found.anomaly_info.items())
+    ]
+    return described + [f"{split}: {reason.description}" for reason in found.dataset_anomaly_info.reason]
+
+
+def _unknown_classes(statistics: ExampleStatistics) -> list[str]:
+    """Classes of the other splits that the training split lacks: no network could answer them."""
+    # Imported here: TFDV needs tfx to be imported before it.
+    from tfx.components.statistics_gen import stats_artifact_utils
+
+    classes = {}
+    for split in artifact_utils.decode_split_names(statistics.split_names):
+        stats = stats_artifact_utils.load_statistics(statistics, split).proto()
+        label = [
+            feature
+            for dataset in stats.datasets
+            for feature in dataset.features
+            if features.LABEL in (feature.name, *feature.path.step)
+        ]
+        classes[split] = {
+            bucket.label for feature in label for bucket in feature.string_stats.rank_histogram.buckets
+        }
+    known = classes.pop(features.TRAIN)
+    return [
+        f"{split}: class {name!r} does not occur in the training split"
+        for split, found in classes.items()
+        for name in sorted(found - known)
+    ]
+
+
+def _describe_what_is_read(schema: schema_pb2.Schema) -> None:
+    """Adds or narrows the features that Transform reads to one value in every Example."""
+    named = {feature.name: feature for feature in schema.feature}
+    for name in _READ:
+        feature = named.get(name) or schema.feature.add(name=name)
+        feature.type = schema_pb2.BYTES
+        feature.presence.min_fraction = 1.0
+        feature.shape.CopyFrom(schema_pb2.FixedShape())

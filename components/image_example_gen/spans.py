@@ -1,0 +1,98 @@
+"""Finds the data that a path means: a folder, an archive, or the latest spans of a path with `{SPAN}`.
+
+As in TFX's ExampleGen, `{SPAN}` and `{VERSION}` stand for whole numbers, `{SPAN:4}` for four digits; the
+greatest version of each span counts. Here they name folders, such as `/data/span-{SPAN}/v{VERSION}`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from components.image_example_gen import files
+from components.image_example_gen.walk import shown
+from modules.errors import InputError
+
+_SPEC = re.compile(r"\{(SPAN|VERSION)(?::(\d+))?\}")
+
+
+class Resolved(NamedTuple):
+    """What a path means: data folders `parts` below `root`, the latest span and its version, else 0."""
+
+    root: str
+    parts: tuple[str, ...]
+    span: int
+    version: int
+
+
+def resolve(path: str, window: int) -> Resolved:
+    """Resolves `{SPAN}` and `{VERSION}` against what lies on disk now.
+
+    Args:
+      path: the data path.
+      window: how many of the latest spans count.
+
+    Raises:
+      InputError: the path uses the marks wrongly, or nothing on disk matches it.
+    """
+    names = [match[1] for match in _SPEC.finditer(path)]
+    if not names:
+        if "{" in path and re.search(r"\{(span|version)", path, re.IGNORECASE):
+            raise InputError(f"{path}: write the marks as {{SPAN}} and {{VERSION}}, or {{SPAN:4}} for four digits")
+        return Resolved(path, ("",), 0, 0)
+    if names.count("SPAN") != 1 or names.count("VERSION") > 1:
+        raise InputError(f"{path}: {{SPAN}} must stand once in data.path, and {{VERSION}} at most once")
+    components = path.split("/")
+    first = next(index for index, one in enumerate(components) if _SPEC.search(one))
+    root = "/".join(components[:first]) or ("/" if path.startswith("/") else ".")
+    found = _matches(root, components[first:])
+    if not found:
+        raise InputError(f"{shown(path)}: no folder matches it below {shown(root)}; check data.path")
+    latest: dict[int, tuple[int, str]] = {}
+    for span, version, part in found:
+        latest[span] = max(latest.get(span, (version, part)), (version, part))
+    spans = sorted(latest)[-window:]
+    return Resolved(root, tuple(latest[span][1] for span in spans), spans[-1], max(latest[spans[-1]][0], 0))
+
+
+def _matches(root: str, components: list[str]) -> list[tuple[int, int, str]]:
+    """(span, version or -1, folder relative to root) of every folder that matches the components."""
+    found: list[tuple[dict[str, int], str]] = [({}, "")]
+    for component in components:
+        if not component:
+            continue
+        pattern = re.compile(_regex(component))
+        deeper = []
+        for numbers, folder in found:
+            for name in _folders(root, folder):
+                match = pattern.fullmatch(name)
+                if match:
+                    read = {key: int(value) for key, value in match.groupdict().items()}
+                    deeper.append((numbers | read, f"{folder}/{name}" if folder else name))
+        found = deeper
+    return [(numbers["SPAN"], numbers.get("VERSION", -1), folder) for numbers, folder in found]
+
+
+def _regex(component: str) -> str:
+    result, end = "", 0
+    for match in _SPEC.finditer(component):
+        digits = rf"\d{{{match[2]}}}" if match[2] else r"\d+"
+        result += re.escape(component[end : match.start()]) + f"(?P<{match[1]}>{digits})"
+        end = match.end()
+    return result + re.escape(component[end:])
+
+
+def _folders(root: str, folder: str) -> list[str]:
+    place = f"{root}/{folder}" if folder else root
+    if files.is_remote(root):
+        from apache_beam.io.filesystems import FileSystems
+
+        (match,) = FileSystems.match([f"{place.rstrip('/')}/**"])
+        below = (one.path[len(place.rstrip("/")) + 1 :] for one in match.metadata_list)
+        return sorted({path.partition("/")[0] for path in below if "/" in path})
+    try:
+        with os.scandir(place) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []

@@ -1,0 +1,1 @@
+"""TFX InfraValidator with the model served by a process on this machine."""

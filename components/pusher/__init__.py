@@ -1,0 +1,1 @@
+"""TFX Pusher that a model server never sees half done."""

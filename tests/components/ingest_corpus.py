@@ -1,0 +1,480 @@
+"""Odd image files, each with the fate that ingest must give it. Pillow writes most kinds, the rest is by hand.
+
+A fate is `KEPT` (stored byte for byte), `REENCODED` (stored as PNG of what Pillow shows) or a refusal's
+reason. Where a file's pixels are known beforehand they stand beside it, so Pillow is not its own judge.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+from ingest_samples import encoded, pixels
+from PIL import Image, TiffImagePlugin
+
+KEPT = "kept"
+REENCODED = "re-encoded"
+
+
+class Odd(NamedTuple):
+    """A file, its fate, and its pixels as uint8 (h, w) or (h, w, 3) where they are known."""
+
+    name: str
+    data: bytes
+    fate: str
+    shown: np.ndarray | None = None
+
+
+RGB = pixels(1, 17, 23)
+GREY = pixels(2, 17, 23, channels=1)
+ALPHA = pixels(3, 17, 23, channels=1)
+WHITE = 255
+
+
+def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Straight alpha over white, in exact arithmetic, rounded."""
+    alpha = alpha.astype(np.float64)[..., None] / 255
+    return np.rint(colour * alpha + WHITE * (1 - alpha)).astype(np.uint8)
+
+
+# --- PNG by hand -------------------------------------------------------------------------------------------
+
+
+def chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
+    """A PNG chunk, with its right checksum unless another is given."""
+    crc = zlib.crc32(kind + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+
+def png(width: int, height: int, depth: int, colour: int, raw: bytes, before: bytes = b"", lace: int = 0) -> bytes:
+    """A PNG of packed rows, each behind its filter byte; `before` goes in front of the pixels."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, lace))
+    body = chunk(b"IDAT", zlib.compress(raw))
+    return b"\x89PNG\r\n\x1a\n" + header + before + body + chunk(b"IEND", b"")
+
+
+def rows(array: np.ndarray) -> bytes:
+    """Unfiltered PNG rows of an array of bytes or big-endian words, (h, w) or (h, w, channels)."""
+    return b"".join(b"\0" + row.tobytes() for row in array)
+
+
+def packed(array: np.ndarray, bits: int) -> bytes:
+    """PNG rows of `bits` per sample, each value at most 2**bits - 1."""
+    result = b""
+    for row in array:
+        digits = "".join(f"{value:0{bits}b}" for value in row)
+        digits += "0" * (-len(digits) % 8)
+        result += b"\0" + int(digits, 2).to_bytes(len(digits) // 8, "big")
+    return result
+
+
+def adam7(array: np.ndarray) -> bytes:
+    """Rows of the seven passes of an interlaced PNG."""
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    parts = (array[top::down, left::across] for top, left, down, across in passes)
+    return b"".join(rows(part) for part in parts if part.size)
+
+
+def _png_files() -> list[Odd]:
+    height, width = GREY.shape
+    two, four = GREY >> 6, GREY >> 4
+    words = (GREY.astype(">u2") << 8 | 0x7F).astype(">u2")
+    deep = (RGB.astype(">u2") << 8 | 0x33).astype(">u2")
+    rgba = np.dstack([RGB, ALPHA])
+    palette = Image.fromarray(RGB).quantize(16)
+    palette_shown = np.asarray(palette.convert("RGB"))
+    see_through = palette.copy()
+    see_through.info["transparency"] = 3
+    hidden = np.where((np.asarray(palette) == 3)[..., None], np.uint8(WHITE), palette_shown)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    good = png(width, height, 8, 2, rows(RGB))
+    return [
+        Odd("png rgb", good, KEPT, RGB),
+        Odd("png grey", png(width, height, 8, 0, rows(GREY)), KEPT, GREY),
+        Odd("png 1 bit", png(width, height, 1, 0, packed(GREY >> 7, 1)), KEPT, (GREY >> 7) * np.uint8(255)),
+        Odd("png 2 bits", png(width, height, 2, 0, packed(two, 2)), KEPT, two * np.uint8(85)),
+        Odd("png 4 bits", png(width, height, 4, 0, packed(four, 4)), KEPT, four * np.uint8(17)),
+        Odd("png 16 bit grey", png(width, height, 16, 0, rows(words)), REENCODED, GREY),
+        Odd("png 16 bit rgb", png(width, height, 16, 2, rows(deep)), REENCODED, RGB),
+        Odd(
+            "png 16 bit rgba",
+            png(width, height, 16, 6, rows(np.dstack([deep, np.full((height, width), 0xFFFF, ">u2")]).astype(">u2"))),
+            REENCODED,
+            RGB,
+        ),
+        Odd("png palette", encoded(palette, "PNG"), KEPT, palette_shown),
+        Odd("png palette of 2 bits", encoded(Image.fromarray(RGB).quantize(4), "PNG", bits=2), KEPT),
+        Odd("png palette transparent", encoded(see_through, "PNG"), REENCODED, hidden),
+        Odd("png rgba", png(width, height, 8, 6, rows(rgba)), REENCODED, over_white(RGB, ALPHA)),
+        Odd("png rgba opaque", encoded(Image.fromarray(RGB).convert("RGBA"), "PNG"), REENCODED, RGB),
+        Odd(
+            "png grey alpha",
+            png(width, height, 8, 4, rows(np.dstack([GREY, ALPHA]))),
+            REENCODED,
+            over_white(GREY[..., None], ALPHA)[..., 0],
+        ),
+        Odd(
+            "png grey with a transparent level",
+            png(width, height, 8, 0, rows(GREY), chunk(b"tRNS", struct.pack(">H", int(GREY[0, 0])))),
+            REENCODED,
+            np.where(GREY == GREY[0, 0], np.uint8(WHITE), GREY),
+        ),
+        Odd(
+            "png rgb with a transparent colour",
+            png(width, height, 8, 2, rows(RGB), chunk(b"tRNS", struct.pack(">HHH", *RGB[0, 0].tolist()))),
+            REENCODED,
+            np.where((RGB == RGB[0, 0]).all(axis=2)[..., None], np.uint8(WHITE), RGB),
+        ),
+        Odd("png interlaced", png(width, height, 8, 2, adam7(RGB), lace=1), KEPT, RGB),
+        Odd("png interlaced grey", png(width, height, 8, 0, adam7(GREY), lace=1), KEPT, GREY),
+        Odd("png gamma", png(width, height, 8, 2, rows(RGB), chunk(b"gAMA", struct.pack(">I", 45455))), KEPT, RGB),
+        Odd("png text", png(width, height, 8, 2, rows(RGB), chunk(b"tEXt", b"Title\0x")), KEPT, RGB),
+        Odd(
+            "png background",
+            png(width, height, 8, 2, rows(RGB), chunk(b"bKGD", struct.pack(">HHH", 9, 9, 9))),
+            KEPT,
+            RGB,
+        ),
+        Odd("png turned by exif", encoded(Image.fromarray(RGB), "PNG", exif=exif), REENCODED, np.rot90(RGB, 3)),
+        Odd(
+            "png animated",
+            encoded(
+                Image.fromarray(RGB),
+                "PNG",
+                save_all=True,
+                append_images=[Image.fromarray(255 - RGB)],
+            ),
+            REENCODED,
+            RGB,
+        ),
+        Odd("png with bytes behind its end", good + b"more", REENCODED, RGB),
+        Odd("png named in small pieces", _in_pieces(width, height, rows(RGB)), KEPT, RGB),
+        Odd("png without end", good[:-12], "truncated"),
+        Odd("png cut in its pixels", good[: len(good) // 2], "truncated"),
+        Odd("png cut in its header", good[:20], "truncated"),
+        Odd("png signature alone", good[:8], "truncated"),
+        Odd("png with a flipped bit", _flipped(good, len(good) // 2), "corrupt"),
+        Odd(
+            "png with a wrong checksum of a text",
+            png(width, height, 8, 2, rows(RGB), chunk(b"tEXt", b"Title\0x", checksum=1)),
+            "corrupt",
+        ),
+        Odd("png of too few rows", png(width, height, 8, 2, rows(RGB[:9])), "truncated"),
+        Odd("png interlaced of too few rows", png(width, height, 8, 2, adam7(RGB)[:-40], lace=1), "truncated"),
+        Odd("png of too many rows", png(width, 9, 8, 2, rows(RGB)), REENCODED, RGB[:9]),
+        Odd("png of no compressed stream", _with_pixels(width, height, b"these are no pixels"), "corrupt"),
+        Odd("png of an unknown filter", png(width, height, 8, 2, b"\x09" + rows(RGB)[1:]), "corrupt"),
+        Odd("png of no pixels", good[:33] + chunk(b"IEND", b""), "corrupt"),
+        Odd("png of width 0", png(0, 5, 8, 2, b"\0" * 5), "corrupt"),
+        Odd("png of impossible depth", png(width, height, 7, 2, rows(RGB)), "corrupt"),
+        Odd("png of two headers", good[:33] + good[8:], "corrupt"),
+        Odd("png of scattered pixels", _in_pieces(width, height, rows(RGB), chunk(b"tEXt", b"a\0b")), "truncated"),
+        Odd("png bomb", png(60_000, 60_000, 8, 2, bytes(1000)), "too-large"),
+        Odd(
+            "png with a bomb of a text",
+            png(width, height, 8, 2, rows(RGB), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 9))),
+            "corrupt",
+        ),
+        Odd("png of one pixel", png(1, 1, 8, 0, b"\0\x80"), "too-small"),
+        Odd("png of one row", png(900, 1, 8, 0, b"\0" + bytes(900)), "too-small"),
+    ]
+
+
+def _in_pieces(width: int, height: int, raw: bytes, between: bytes = b"") -> bytes:
+    packed_rows = zlib.compress(raw)
+    pieces = between.join(chunk(b"IDAT", packed_rows[at : at + 50]) for at in range(0, len(packed_rows), 50))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + pieces + chunk(b"IEND", b"")
+
+
+def _with_pixels(width: int, height: int, body: bytes) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
+
+
+# --- JPEG --------------------------------------------------------------------------------------------------
+
+
+def _jpeg_files() -> list[Odd]:
+    image = Image.fromarray(pixels(4, 40, 56))
+    plain = encoded(image, "JPEG", quality=90)
+    shown = np.asarray(Image.open(io.BytesIO(plain)))
+    turned = []
+    undone = {
+        2: shown[:, ::-1],
+        3: shown[::-1, ::-1],
+        4: shown[::-1],
+        5: shown.transpose(1, 0, 2),
+        6: np.rot90(shown, 3),
+        7: shown[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(shown),
+    }
+    for orientation, expected in undone.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        turned.append(
+            Odd(f"jpeg of orientation {orientation}", encoded(image, "JPEG", quality=90, exif=exif), REENCODED, expected)
+        )
+    upright = Image.Exif()
+    upright[0x0112] = 1
+    nonsense = Image.Exif()
+    nonsense[0x0112] = 77
+    cmyk = encoded(image.convert("CMYK"), "JPEG", quality=95)
+    adobe = cmyk.index(b"Adobe")
+    frame = plain.index(b"\xff\xc0")
+    scan = plain.index(b"\xff\xda")
+    return [
+        Odd("jpeg", plain, KEPT, shown),
+        Odd("jpeg progressive", encoded(image, "JPEG", progressive=True), KEPT),
+        Odd("jpeg 4:4:4", encoded(image, "JPEG", subsampling="4:4:4"), KEPT),
+        Odd("jpeg 4:2:2", encoded(image, "JPEG", subsampling="4:2:2"), KEPT),
+        Odd("jpeg 4:1:1", encoded(image, "JPEG", subsampling="4:1:1"), KEPT),
+        Odd("jpeg of quality 1", encoded(image, "JPEG", quality=1), KEPT),
+        Odd("jpeg of odd sides", encoded(Image.fromarray(pixels(5, 33, 41)), "JPEG", subsampling="4:2:0"), KEPT),
+        Odd("jpeg grey", encoded(image.convert("L"), "JPEG"), KEPT),
+        Odd("jpeg rgb", encoded(image, "JPEG", keep_rgb=True), KEPT),
+        Odd("jpeg with restart markers", encoded(image, "JPEG", restart_marker_blocks=2), KEPT),
+        Odd("jpeg with comment", encoded(image, "JPEG", comment=b"\xff\xda\xff\xd9"), KEPT),
+        Odd("jpeg cmyk", cmyk, REENCODED),
+        Odd("jpeg ycck", cmyk[: adobe + 11] + b"\x02" + cmyk[adobe + 12 :], REENCODED),
+        Odd("jpeg cmyk without Adobe's marker", cmyk[: adobe - 4] + cmyk[adobe + 12 :], REENCODED),
+        Odd("jpeg upright by exif", encoded(image, "JPEG", quality=90, exif=upright), KEPT, shown),
+        Odd("jpeg of nonsense orientation", encoded(image, "JPEG", quality=90, exif=nonsense), KEPT, shown),
+        Odd("jpeg of broken exif", _with_segment(plain, 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"), KEPT, shown),
+        Odd("jpeg with thumbnail", _with_segment(plain, 0xE1, b"Exif\0\0" + plain[:200] + b"\xff\xd9"), KEPT, shown),
+        *turned,
+        Odd(
+            "jpeg of several pictures",
+            encoded(image, "MPO", save_all=True, append_images=[image.rotate(180)], quality=90),
+            KEPT,
+        ),
+        Odd("jpeg with bytes behind its end", plain + b"more", KEPT, shown),
+        Odd("jpeg with fill bytes", plain[:2] + b"\xff\xff\xff" + plain[2:], KEPT, shown),
+        Odd("jpeg without end marker", plain[:-2], "truncated"),
+        Odd("jpeg progressive without its last scans", _without_last_scans(image), REENCODED),
+        Odd("jpeg with a broken segment at its end", plain[:-2] + b"\xff\xe5\xff\xf0abc\xff\xd9", REENCODED, shown),
+        Odd("jpeg cut in half", plain[: len(plain) // 2], "truncated"),
+        Odd("jpeg cut in its header", plain[:100], "truncated"),
+        Odd("jpeg cut before its pixels", plain[:scan], "truncated"),
+        Odd("jpeg signature alone", plain[:3], "truncated"),
+        Odd("jpeg of height 0", plain[: frame + 5] + b"\0\0" + plain[frame + 7 :], "corrupt"),
+        Odd("jpeg of 12 bits", plain[: frame + 4] + b"\x0c" + plain[frame + 5 :], "corrupt"),
+        Odd("jpeg lossless", plain[: frame + 1] + b"\xc3" + plain[frame + 2 :], "corrupt"),
+        Odd("jpeg of endless scans", plain[:-2] + plain[scan:-2] * 120 + b"\xff\xd9", "corrupt"),
+        Odd("jpeg bomb", plain[: frame + 5] + b"\xff\xff\xff\xff" + plain[frame + 9 :], "too-large"),
+        Odd("jpeg without tables", plain[:2] + plain[frame:], "corrupt"),
+    ]
+
+
+def _without_last_scans(image: Image.Image) -> bytes:
+    progressive = encoded(image, "JPEG", progressive=True)
+    last = progressive.rindex(b"\xff\xda")
+    last = progressive.rindex(b"\xff\xc4", 0, last)
+    return progressive[:last] + b"\xff\xd9"
+
+
+def _with_segment(jpeg: bytes, marker: int, body: bytes) -> bytes:
+    return jpeg[:2] + bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body + jpeg[2:]
+
+
+# --- GIF, BMP, WebP, TIFF ----------------------------------------------------------------------------------
+
+
+def _gif_files() -> list[Odd]:
+    palette = Image.fromarray(RGB).quantize(32)
+    shown = np.asarray(palette.convert("RGB"))
+    second = Image.fromarray(255 - RGB).quantize(32)
+    plain = encoded(palette, "GIF")
+    clear = encoded(palette, "GIF", transparency=3)
+    hidden = np.where((np.asarray(palette) == 3)[..., None], np.uint8(WHITE), shown)
+    screen = plain[:6] + struct.pack("<HH", 40, 30) + plain[10:]
+    return [
+        Odd("gif", plain, REENCODED, shown),
+        Odd("gif grey", encoded(Image.fromarray(GREY), "GIF"), REENCODED, GREY),
+        Odd("gif interlaced", encoded(palette, "GIF", interlace=1), REENCODED, shown),
+        Odd("gif transparent", clear, REENCODED, hidden),
+        Odd("gif animated", encoded(palette, "GIF", save_all=True, append_images=[second]), REENCODED, shown),
+        Odd("gif smaller than its screen", screen, REENCODED),
+        Odd("gif bomb", plain[:6] + b"\xff\xff\xff\xff" + plain[10:], "too-large"),
+        Odd("gif of a frame larger than its screen", _gif_frame(plain, 60_000, 60_000), "too-large"),
+        Odd("gif cut", plain[: len(plain) // 2], "truncated"),
+        Odd("gif signature alone", plain[:6], "truncated"),
+        Odd("gif of no frame", plain[:13], "corrupt"),
+    ]
+
+
+def _gif_frame(gif: bytes, width: int, height: int) -> bytes:
+    at = gif.index(b"\x2c\0\0\0\0")
+    return gif[: at + 5] + struct.pack("<HH", width, height) + gif[at + 9 :]
+
+
+def bmp(width: int, height: int, bits: int, body: bytes, compression: int = 0, table: bytes = b"") -> bytes:
+    """A bitmap with the 40-byte information header."""
+    offset = 54 + len(table)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(body), 0, 0, len(table) // 4, 0)
+    return b"BM" + struct.pack("<IHHI", offset + len(body), 0, 0, offset) + header + table + body
+
+
+def _bmp_files() -> list[Odd]:
+    palette = Image.fromarray(RGB).quantize(200)
+    small = RGB[:16, :16]
+    blue_first = np.dstack([small[..., ::-1], np.full(small.shape[:2], 77, np.uint8)])
+    plain = encoded(Image.fromarray(RGB), "BMP")
+    levels = b"".join(bytes([value, value, value, 0]) for value in range(256))
+    runs = b"".join(bytes([16, 10 * row]) + b"\0\0" for row in range(16)) + b"\0\1"
+    stripes = np.repeat(np.arange(15, -1, -1, dtype=np.uint8) * 10, 16).reshape(16, 16)
+    rgba = Image.fromarray(np.dstack([RGB, ALPHA]), "RGBA")
+    return [
+        Odd("bmp", plain, REENCODED, RGB),
+        Odd("bmp grey", encoded(Image.fromarray(GREY), "BMP"), REENCODED, GREY),
+        Odd("bmp 1 bit", encoded(Image.fromarray(GREY).convert("1"), "BMP"), REENCODED),
+        Odd("bmp palette", encoded(palette, "BMP"), REENCODED, np.asarray(palette.convert("RGB"))),
+        Odd("bmp of 32 bits, top down", bmp(16, -16, 32, blue_first.tobytes()), REENCODED, small),
+        Odd("bmp rgba", encoded(rgba, "BMP"), REENCODED),
+        Odd("bmp of 16 bits", bmp(16, 16, 16, bytes(512)), REENCODED, np.zeros((16, 16, 3), np.uint8)),
+        Odd("bmp of runs", bmp(16, 16, 8, runs, compression=1, table=levels), REENCODED, stripes),
+        Odd("bmp of OS/2", _os2(small), REENCODED, small),
+        Odd("bmp bomb", bmp(60_000, 60_000, 24, bytes(100)), "too-large"),
+        Odd("bmp cut", plain[: len(plain) // 2], "truncated"),
+        Odd("bmp cut in its header", plain[:20], "truncated"),
+        Odd("bmp of unknown compression", bmp(16, 16, 24, small.tobytes(), compression=77), "corrupt"),
+    ]
+
+
+def _os2(small: np.ndarray) -> bytes:
+    body = small[::-1, :, ::-1].tobytes()
+    return b"BM" + struct.pack("<IHHI", 26 + len(body), 0, 0, 26) + struct.pack("<IHHHH", 12, 16, 16, 1, 24) + body
+
+
+def _webp_files() -> list[Odd]:
+    image = Image.fromarray(RGB)
+    rgba = Image.fromarray(np.dstack([RGB, ALPHA]), "RGBA")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    lossless = encoded(image, "WEBP", lossless=True)
+    lossy = encoded(image, "WEBP", quality=80)
+    extended = encoded(image, "WEBP", lossless=True, icc_profile=b"x" * 20)
+    canvas = extended.index(b"VP8X") + 12
+    return [
+        Odd("webp", lossy, KEPT),
+        Odd("webp lossless", lossless, KEPT, RGB),
+        Odd("webp with profile", extended, KEPT, RGB),
+        Odd(
+            "webp with alpha",
+            encoded(rgba, "WEBP", lossless=True, exact=True),
+            REENCODED,
+            over_white(RGB, ALPHA),
+        ),
+        Odd("webp lossy with alpha", encoded(rgba, "WEBP", quality=80), REENCODED),
+        Odd(
+            "webp animated",
+            encoded(image, "WEBP", save_all=True, append_images=[image.rotate(180)], lossless=True),
+            REENCODED,
+            RGB,
+        ),
+        Odd("webp turned by exif", encoded(image, "WEBP", lossless=True, exif=exif), REENCODED, RGB[::-1, ::-1]),
+        Odd("webp bomb", extended[:canvas] + b"\xff\x3f\0\xff\x3f\0" + extended[canvas + 6 :], "too-large"),
+        Odd("webp cut", lossless[: len(lossless) // 2], "truncated"),
+        Odd("webp cut in its header", lossless[:14], "truncated"),
+        Odd("webp of an unknown chunk", lossless[:12] + b"VP9 " + lossless[16:], "corrupt"),
+    ]
+
+
+def _tiff_files() -> list[Odd]:
+    image = Image.fromarray(RGB)
+    grey = Image.fromarray(GREY)
+    words = Image.fromarray(GREY.astype(np.uint16) << 8 | 0x55)
+    turned = TiffImagePlugin.ImageFileDirectory_v2()
+    turned[0x0112] = 8
+    plain = encoded(image, "TIFF")
+    palette = image.quantize(32)
+    rgba = Image.fromarray(np.dstack([RGB, ALPHA]), "RGBA")
+    return [
+        Odd("tiff", plain, REENCODED, RGB),
+        Odd("tiff lzw", encoded(image, "TIFF", compression="tiff_lzw"), REENCODED, RGB),
+        Odd("tiff deflate", encoded(image, "TIFF", compression="tiff_adobe_deflate"), REENCODED, RGB),
+        Odd("tiff packbits", encoded(image, "TIFF", compression="packbits"), REENCODED, RGB),
+        Odd("tiff jpeg", encoded(image, "TIFF", compression="jpeg"), REENCODED),
+        Odd("tiff fax", encoded(grey.convert("1"), "TIFF", compression="group4"), REENCODED),
+        Odd("tiff big-endian", encoded(image, "TIFF", big_endian=True), REENCODED, RGB),
+        Odd("tiff grey", encoded(grey, "TIFF"), REENCODED, GREY),
+        Odd("tiff of 16 bits", encoded(words, "TIFF"), REENCODED, GREY),
+        Odd("tiff palette", encoded(palette, "TIFF"), REENCODED, np.asarray(palette.convert("RGB"))),
+        Odd("tiff rgba", encoded(rgba, "TIFF"), REENCODED, over_white(RGB, ALPHA)),
+        Odd("tiff cmyk", encoded(image.convert("CMYK"), "TIFF"), REENCODED),
+        Odd("tiff turned", encoded(image, "TIFF", tiffinfo=turned), REENCODED, np.rot90(RGB)),
+        Odd(
+            "tiff of several pages",
+            encoded(image, "TIFF", save_all=True, append_images=[image.rotate(180)]),
+            REENCODED,
+            RGB,
+        ),
+        Odd("tiff of floats", encoded(grey.convert("F"), "TIFF"), "unsupported"),
+        Odd("tiff of 32 bits", encoded(grey.convert("I"), "TIFF"), "unsupported"),
+        Odd("tiff lab", encoded(Image.fromarray(RGB, "LAB"), "TIFF"), "unsupported"),
+        Odd("tiff big", encoded(image, "TIFF", big_tiff=True), "unsupported"),
+        Odd("tiff bomb", _tiff_tag(plain, 256, 60_000, 257, 60_000), "too-large"),
+        Odd("tiff of bomb tiles", _tiled(60_000), "too-large"),
+        Odd("tiff cut", plain[: len(plain) // 2], "truncated"),
+        Odd("tiff signature alone", plain[:8], "truncated"),
+    ]
+
+
+def _tiled(side: int) -> bytes:
+    """A TIFF of 16x16 pixels in one tile that claims to be as large as `side`."""
+    tags = {256: 16, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: 256}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 264) + bytes(256) + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def _tiff_tag(tiff: bytes, *changes: int) -> bytes:
+    data = bytearray(tiff)
+    (start,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, start)
+    wanted = dict(zip(changes[::2], changes[1::2], strict=True))
+    for at in range(start + 2, start + 2 + 12 * count, 12):
+        (tag,) = struct.unpack_from("<H", data, at)
+        if tag in wanted:
+            struct.pack_into("<HII", data, at + 2, 4, 1, wanted[tag])
+    return bytes(data)
+
+
+def _foreign_files() -> list[Odd]:
+    image = Image.fromarray(pixels(6, 32, 32))
+    return [
+        Odd("empty", b"", "empty"),
+        Odd("text", b"cat, dog, bird\n" * 20, "not-an-image"),
+        Odd("text that begins like a bitmap", b"BMW, Audi, Opel and many other cars", "not-an-image"),
+        Odd("html instead of a download", b"<!DOCTYPE html><html>404</html>", "not-an-image"),
+        Odd("zeros", bytes(5000), "not-an-image"),
+        Odd("zip", b"PK\x03\x04" + bytes(40), "not-an-image"),
+        Odd("sound", b"RIFF\x24\0\0\0WAVEfmt " + bytes(30), "not-an-image"),
+        Odd("one byte", b"\xff", "not-an-image"),
+        Odd("pdf", b"%PDF-1.7\n" + bytes(40), "unsupported"),
+        Odd("svg", b"<svg xmlns='x'/>", "unsupported"),
+        Odd("heic", b"\0\0\0\x18ftypheic" + bytes(40), "unsupported"),
+        Odd("avif", encoded(image, "AVIF"), "unsupported"),
+        Odd("jpeg 2000", encoded(image, "JPEG2000"), "unsupported"),
+        Odd("icon", encoded(image, "ICO"), "unsupported"),
+        Odd("photoshop", b"8BPS\0\1" + bytes(40), "unsupported"),
+        Odd("ppm", encoded(image, "PPM"), "unsupported"),
+    ]
+
+
+CORPUS = [
+    *_png_files(),
+    *_jpeg_files(),
+    *_gif_files(),
+    *_bmp_files(),
+    *_webp_files(),
+    *_tiff_files(),
+    *_foreign_files(),
+]

@@ -1,0 +1,58 @@
+"""Every odd file meets its fate, and what is stored decodes in TensorFlow to what Pillow shows."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from ingest_corpus import CORPUS, KEPT, REENCODED, Odd
+from PIL import Image, ImageOps
+
+from components.image_example_gen import images
+from components.image_example_gen.settings import IngestSettings
+from modules import pixels
+
+BOUNDS = images.Bounds.of(IngestSettings())
+
+
+def pillow_shows(data: bytes) -> np.ndarray:
+    """What Pillow alone makes of a file, for kinds without depth or alpha that need a decision."""
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode == "RGBA":
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        return np.asarray(upright.convert("RGB"))
+
+
+def as_colour(array: np.ndarray) -> np.ndarray:
+    return np.dstack([array] * 3) if array.ndim == 2 else array
+
+
+@pytest.mark.parametrize("odd", CORPUS, ids=[odd.name for odd in CORPUS])
+def test_every_odd_file_meets_its_fate(odd: Odd) -> None:
+    try:
+        decoded = images.decode(odd.data, BOUNDS)
+    except images.ImageRefusedError as refusal:
+        assert refusal.reason == odd.fate, refusal.detail
+        assert refusal.detail and "\n" not in refusal.detail
+        return
+    assert (KEPT if decoded.encoded == odd.data else REENCODED) == odd.fate
+    trained_on = pixels.decode(tf.constant(decoded.encoded), 3).numpy()
+    expected = pillow_shows(odd.data) if odd.shown is None else as_colour(odd.shown)
+    # Blending rounds once more than exact arithmetic; everything else is equal to the last bit.
+    tolerance = 1 if "alpha" in odd.name or "rgba" in odd.name else 0
+    np.testing.assert_allclose(trained_on.astype(int), expected.astype(int), atol=tolerance, rtol=0)
+    assert (decoded.height, decoded.width) == expected.shape[:2]
+    grey = np.asarray(Image.fromarray(trained_on).convert("L"))
+    np.testing.assert_array_equal(decoded.grey, grey)
+    if decoded.channels == 1:
+        assert (trained_on == trained_on[..., :1]).all()
+
+
+def test_the_corpus_is_large_and_covers_every_reason_of_content() -> None:
+    assert len({odd.name for odd in CORPUS}) == len(CORPUS) >= 60
+    of_content = {"empty", "not-an-image", "unsupported", "truncated", "corrupt", "too-large", "too-small"}
+    assert {odd.fate for odd in CORPUS} == of_content | {KEPT, REENCODED}
+    assert of_content < set(images.REASONS)
