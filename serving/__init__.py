@@ -1,0 +1,1 @@
+"""The gRPC client, and the model server for machines without TensorFlow Serving."""
