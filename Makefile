@@ -2,13 +2,14 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test lint format lock docs clean
 
 help:
 	@echo "make demo    set up, run the pipeline on handwritten digits, serve and query the model"
 	@echo "make test    set up, lint, and run every test"
 	@echo "make lint    check style and formatting"
 	@echo "make format  apply formatting"
+	@echo "make docs    generate docs/configuration.md from the typed models"
 	@echo "make lock    resolve requirements.txt anew from setup.py"
 	@echo "make clean   remove the environment and what the demo wrote"
 
@@ -35,6 +36,9 @@ COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --python-version 3
 lock: setup
 	@$(COMPILE) --override overrides.txt setup.py -o requirements.txt
 	@$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+docs: setup
+	@$(PY) -m docs.generate_configuration
 
 clean:
 	@rm -rf .venv demo

@@ -8,7 +8,15 @@ class Quarantine(Artifact):
 
     - `quarantine.jsonl`: one object a file left out: `path`, `reason` (a key of
       `components.image_example_gen.images.REASONS`), `detail`, `size` (bytes).
+    - `duplicates.jsonl`: one object a clash of equal or nearly equal images: `path`, `other`, `reason`,
+      `distance` (bits of the hash), `action` (`drop` or `warn`).
     - `summary.json`: `examples` (per split and class), `quarantined` (per reason), `classes`, ...
     """
 
     TYPE_NAME = "Quarantine"
+
+
+class PassedStatistics(Artifact):
+    """`FeatureStats.pb`: statistics of a training split that passed the drift gate."""
+
+    TYPE_NAME = "PassedStatistics"

@@ -40,7 +40,7 @@ def build_network(model: ModelSettings, pixels: PixelSettings, classes: int) -> 
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
             f"{model.architecture} cannot be built for images of {shape[0]}x{shape[1]}x{shape[2]} "
-            f"(data.image_size, data.channels): {error}"
+            f"(data.image_size, data.channels): {str(error).strip().splitlines()[0]}"
         ) from error
 
 

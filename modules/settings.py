@@ -19,7 +19,7 @@ class PixelSettings(Settings):
     """What every image becomes before a network sees it (part of the `data` section)."""
 
     image_size: tuple[Annotated[int, Field(ge=8, le=4096)], Annotated[int, Field(ge=8, le=4096)]] = Field(
-        (224, 224), description="Height and width in pixels that every image is resized to."
+        (128, 128), description="Height and width in pixels that every image is resized to."
     )
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour.")
 
@@ -88,8 +88,8 @@ class TrainSettings(Settings):
         4096,
         ge=0,
         description=(
-            "Decoded images up to this many MiB are kept in memory; beyond it in a file beside the "
-            "artifacts of the run, read through the page cache."
+            "Decoded images up to this many MiB are kept in memory, beyond it in a temporary file (TMPDIR) "
+            "that is read through the page cache."
         ),
     )
 

@@ -3,7 +3,7 @@
     decode both splits -> build the classifier -> fit -> keep the best epoch -> export -> write the record
 
 Beside the model, the record of the run is written to the `model_run` artifact: `history.json` (every
-metric of every epoch), `settings.json`, `classes.json` and `summary.txt`.
+metric of every epoch), `settings.json`, `classes.json`, `summary.txt` and the Keras model itself.
 """
 
 from __future__ import annotations
@@ -171,6 +171,8 @@ def _write_record(
     summary = io.StringIO()
     classifier.summary(print_fn=lambda line: summary.write(line + "\n"), expand_nested=True, line_length=100)
     tf.io.gfile.makedirs(directory)
+    # The Keras model itself, for whoever looks inside the network later; what is served is the export.
+    classifier.save(f"{directory}/classifier.keras")
     for name, text in {
         "history.json": json.dumps(history, indent=1),
         "settings.json": settings.model_dump_json(indent=1),

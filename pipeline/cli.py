@@ -24,6 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+schema_app = typer.Typer(help="Keep a schema of the data.", no_args_is_help=True)
+app.add_typer(schema_app, name="schema")
+
 ConfigPath = Annotated[
     pathlib.Path, typer.Argument(metavar="CONFIG", help="Configuration, a YAML file.", show_default=False)
 ]
@@ -240,6 +243,24 @@ def architectures(
     from pipeline import architectures as listing
 
     listing.show(image_size, channels, classes, out, as_json=json_)
+
+
+@schema_app.command(epilog="Example: imagemill schema freeze --output schema.pbtxt")
+def freeze(
+    workdir: Workdir = DEFAULT_WORKDIR,
+    output: Annotated[pathlib.Path, typer.Option(metavar="FILE", help="File to write.")] = pathlib.Path(
+        "schema.pbtxt"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Keep the schema of the last run, so that data which do not fit it stop later runs."""
+    from pipeline import schema
+
+    run_id = schema.freeze(workdir, output, force)
+    out.print(
+        f"{output}: the schema of run {run_id}. Edit it, and name it as gate.schema_file in the configuration.",
+        soft_wrap=True,
+    )
 
 
 def _load(path: pathlib.Path, overrides: list[str] | None, data: str | None) -> Any:

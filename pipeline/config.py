@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from components.data_gate.settings import GateSettings
+from components.drift_gate.settings import DriftSettings
 from components.image_example_gen.settings import IngestSettings
 from modules.architectures import registry
 from modules.base_settings import Settings
@@ -26,7 +27,7 @@ class DataSettings(IngestSettings, PixelSettings):
         None,
         description=(
             "Folder of class folders (`<class>/<image>`) or of ready splits "
-            "(`train|validation|test/<class>/<image>`), relative to the configuration file. `--data` replaces it."
+            "(`train|validation|test/<class>/<image>`), relative to this file. `--data` replaces it."
         ),
     )
 
@@ -65,6 +66,7 @@ class Config(Settings):
 
     data: DataSettings = Field(default_factory=DataSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
     transform: TransformSettings = Field(default_factory=TransformSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)

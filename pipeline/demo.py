@@ -27,7 +27,10 @@ def main() -> int:
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     data, workdir = _FOLDER / "digits", _FOLDER / "work"
     count = write_digits(data)
-    out.print(f"[bold]Data[/]  {count:,} scans of handwritten digits as PNG files in {data}", soft_wrap=True)
+    out.print(
+        f"[bold]Data[/]  {count:,} scans of handwritten digits as PNG files in {view.shown_path(data)}",
+        soft_wrap=True,
+    )
 
     out.print("[bold]Pipeline[/]")
     with view.RunView(err) as live:

@@ -31,7 +31,10 @@ from tfx.types.standard_artifacts import Model, ModelBlessing
 # After tfx, which replaces a module that TFDV needs and tfx-bsl dropped.
 import tensorflow_data_validation as tfdv  # isort: skip
 
+from components.artifacts import PassedStatistics
 from components.data_gate.component import DataGate
+from components.drift_gate.component import DriftGate
+from components.drift_gate.strategy import LatestIfAny
 from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
 from components.pusher.executor import Executor as AtomicPusherExecutor
@@ -84,7 +87,12 @@ def create_pipeline(
     # Describes the images by their figures; the pixels themselves would only cost time.
     statistics_gen = StatisticsGen(
         examples=example_gen.outputs["examples"],
-        stats_options=tfdv.StatsOptions(schema=_descriptive_schema(), experimental_filter_read_paths=True),
+        stats_options=tfdv.StatsOptions(
+            schema=_descriptive_schema(),
+            experimental_filter_read_paths=True,
+            # The gates look at every class, and the default ends at a thousand.
+            num_rank_histogram_buckets=100_000,
+        ),
     )
 
     # Says what the figures may be: inferred from this data, or kept by the user.
@@ -106,6 +114,18 @@ def create_pipeline(
         code=code_version("components/data_gate"),
     )
 
+    # Stops it too when the data no longer look like those of the last run that passed.
+    previous_data = Resolver(strategy_class=LatestIfAny, reference=Channel(type=PassedStatistics)).with_id(
+        "PreviousData"
+    )
+    drift_gate = DriftGate(
+        statistics=statistics_gen.outputs["statistics"],
+        reference=previous_data.outputs["reference"],
+        settings=config.drift,
+        code=code_version("components/drift_gate"),
+    )
+    drift_gate.add_upstream_node(gate)
+
     # Computes the class vocabulary and scaling, and exports the graph of decode and resize. Neither
     # materialized images nor their statistics: both cost many times what the trainer's decoding does.
     transform = Transform(
@@ -122,6 +142,8 @@ def create_pipeline(
             "code": code_version("modules"),
         },
     )
+
+    transform.add_upstream_node(drift_gate)
 
     # Trains the chosen network and exports it with the graph in front.
     trainer = Trainer(
@@ -199,6 +221,8 @@ def create_pipeline(
             schema_gen,
             example_validator,
             gate,
+            previous_data,
+            drift_gate,
             transform,
             trainer,
             baseline,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 
@@ -66,11 +67,18 @@ def launch_node(
     states = metadata_store_pb2.Execution
     if execution.last_known_state not in (states.COMPLETE, states.CACHED):
         state = states.State.Name(execution.last_known_state)
-        reason = execution.custom_properties["__execution_result__"].string_value
-        raise NodeFailedError(f"{node_id} ended as {state}: {reason or 'its inputs could not be resolved'}.")
+        raise NodeFailedError(f"{node_id} ended as {state}: {_reason(execution)}")
     return NodeResult(
         node_id=node_id,
         execution_id=info.execution_id,
         cached=execution.last_known_state == states.CACHED,
         seconds=time.monotonic() - started,
     )
+
+
+def _reason(execution: metadata_store_pb2.Execution) -> str:
+    """The last line of the error that TFX stored, which is the message; the rest is its traceback."""
+    stored = execution.custom_properties["__execution_result__"].string_value
+    message = json.loads(stored).get("resultMessage", "") if stored else ""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else "its inputs could not be resolved."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,10 +135,12 @@ class RunView:
 def print_result(console: Console, result: dict[str, Any], log: str) -> None:
     """Prints how a run ended, for a person."""
     if "error" in result:
-        where = f" in {result['failed_node']}" if result.get("failed_node") else ""
-        console.print(Text(f"Failed{where}: {result['error']}", "red"))
-        if result["exit_code"] == 1:
-            console.print(f"The log has more: {log}", highlight=False, soft_wrap=True)
+        if result["exit_code"] == 2:
+            console.print(Text(result["error"], "red"), soft_wrap=True)
+        else:
+            where = f" in {result['failed_node']}" if result["failed_node"] else ""
+            console.print(Text(f"Failed{where}: {result['error']}", "red"), soft_wrap=True)
+            console.print(f"The log has more: {shown_path(log)}", highlight=False, soft_wrap=True)
         return
     console.print(_data_table(result))
     console.print(_metrics_table(result))
@@ -150,6 +154,13 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
     else:
         reasons = "; ".join(result["not_blessed_because"])
         console.print(Text.assemble(("Not pushed", "yellow"), f": {reasons}."), soft_wrap=True)
+
+
+def shown_path(path: str | pathlib.Path) -> str:
+    """A path as short as it can be typed: relative when it lies below the working directory."""
+    with contextlib.suppress(ValueError):
+        return str(pathlib.Path(path).absolute().relative_to(pathlib.Path.cwd()))
+    return str(path)
 
 
 def _data_table(result: dict[str, Any]) -> Text:

@@ -38,10 +38,11 @@ def main(folder: RunFolder) -> int:
     current = "start"
     try:
         config = Config.model_validate(request["config"])
-        tell("importing")
+        tell("importing", pid=os.getpid())
         # Seven seconds of imports, so only here, where nobody waits for a prompt.
         from pipeline import lineage, local
 
+        _check_network(config)
         ir = local.compile_local(config, folder.workdir, request["cache"])
         tell("compiled", nodes=[node.pipeline_node.node_info.id for node in ir.nodes])
 
@@ -69,6 +70,16 @@ def main(folder: RunFolder) -> int:
     except Exception as error:
         traceback.print_exc()
         return _fail(folder, current, _one_line(error), EXIT_FAILED)
+
+
+def _check_network(config: Config) -> None:
+    """Refuses a network that cannot take images of the size now, not after the ingest."""
+    from modules import classifier
+
+    try:
+        classifier.build_network(config.model, config.data.pixels, classes=2)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _exit_code(summary: dict[str, object]) -> int:

@@ -27,7 +27,7 @@ from serving.calls import (
     not_ready,
 )
 from serving.errors import BadImage, DeadlineExceeded, ModelNotFound, ServerUnavailable, ServingError
-from serving.images import MAX_PIXELS, ImageInput, source_name
+from serving.images import MAX_PIXELS, WHITE, Colour, ImageInput, source_name
 from serving.requests import Batch, Bounds, batches, prepare
 
 
@@ -53,6 +53,7 @@ class AsyncClassifier:
         classes: Sequence[str] = (),
         max_request_bytes: int = 64 << 20,
         max_pixels: int = MAX_PIXELS,
+        background: Colour = WHITE,
         backoff: Backoff | None = None,
         channel_options: Mapping[str, Any] | None = None,
     ):
@@ -62,6 +63,7 @@ class AsyncClassifier:
         self.retries = retries
         self.max_request_bytes = max_request_bytes
         self.max_pixels = max_pixels
+        self.background = background
         self._backoff = backoff or Backoff()
         self._metadata = security.metadata(address)
         self._channel = _open(address, security, channel_options)
@@ -156,7 +158,7 @@ class AsyncClassifier:
             await asyncio.sleep(pause)
 
     def _bounds(self, batch_size: int) -> Bounds:
-        return Bounds(batch_size, self.max_request_bytes, self.max_pixels)
+        return Bounds(batch_size, self.max_request_bytes, self.max_pixels, self.background)
 
     async def _ask(self, encoded: list[bytes], sources: list[str], timeout: float) -> list[Prediction]:
         """One request with its retries."""

@@ -5,6 +5,7 @@ the run ends, the first of them runs them all as one batch. At concurrency 1 thi
 load the batches grow by themselves.
 """
 
+import os
 import threading
 import time
 from collections import deque
@@ -51,13 +52,13 @@ class BatchLimits:
 
     Attributes:
       max_batch_size: rows that run together.
-      max_parallel: batches that run at once.
+      max_parallel: batches that run at once; a batch alone keeps several cores busy.
       max_queue: requests that may wait.
       allowed_sizes: where given, a batch is filled up to the next of these with copies of its first row.
     """
 
     max_batch_size: int = 64
-    max_parallel: int = 1
+    max_parallel: int = max(1, (os.cpu_count() or 1) // 4)
     max_queue: int = 1024
     allowed_sizes: tuple[int, ...] = ()
 
@@ -195,7 +196,9 @@ class GreedyBatcher:
         joined = [np.concatenate(arrays) for arrays in zip(*(entry.inputs for entry in batch), strict=True)]
         try:
             outputs = self._run(self._padded(joined, rows))
-        except Exception:
+        except StatusError as error:
+            if error.code is StatusCode.DEADLINE_EXCEEDED:  # one by one would take longer still
+                raise
             return False
         if any(output.ndim == 0 or len(output) < rows for output in outputs):
             return False

@@ -136,13 +136,14 @@ class Target:
             if not len(probabilities) == len(labels) == len(confidences) == len(sources):
                 raise ValueError(f"{len(labels)} answers for {len(sources)} images")
             version = response.model_spec.version.value
+            classes = self.classes or _class_names(response)
             return [
-                Prediction(source, label.decode(), confidence, tuple(row), version, self.classes)
+                Prediction(source, label.decode(), confidence, tuple(row), version, classes)
                 for source, label, confidence, row in zip(
                     sources, labels, confidences, probabilities, strict=True
                 )
             ]
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise ServingError(f"{self}: the answer cannot be read: {error}") from None
 
     def is_available(self, response: Any) -> bool:
@@ -189,6 +190,14 @@ class Target:
         return kind(line, code.name, about_images=too_large or (refused and not misused))
 
 
+def _class_names(response: Any) -> tuple[str, ...]:
+    """The names of all classes, where the model tells them: in an output `classes`, string (n, classes)."""
+    if "classes" not in response.outputs:
+        return ()
+    names = tensors.to_numpy(response.outputs["classes"])
+    return tuple(name.decode() for name in names.reshape(-1, names.shape[-1])[0])
+
+
 def not_ready(target: Target, response: Any, timeout: float) -> ServingError:
     """Why a server that answers does not serve the model yet."""
     reason = target.load_failure(response) or "it is still loading"
@@ -227,16 +236,23 @@ class Security:
     def credentials(self) -> grpc.ChannelCredentials | None:
         if not (self.tls or self.ca or self.cert):
             return None
-        read = [Path(path).read_bytes() if path else None for path in (self.ca, self.key, self.cert)]
-        return grpc.ssl_channel_credentials(*read)
+        return grpc.ssl_channel_credentials(*map(_read_pem, (self.ca, self.key, self.cert)))
 
     def metadata(self, address: str) -> tuple[tuple[str, str], ...]:
         if self.token is None:
             return ()
         host = address.removeprefix("dns:///").rpartition(":")[0]
-        if self.credentials() is None and host not in ("localhost", "127.0.0.1", "[::1]", "unix"):
+        is_local = host in ("localhost", "127.0.0.1", "[::1]") or address.startswith("unix:")
+        if not (self.tls or self.ca or self.cert or is_local):
             raise ValueError(f"a token would travel unencrypted to {address}; use TLS")
         return (("authorization", f"Bearer {self.token}"),)
+
+
+def _read_pem(path: str | Path | None) -> bytes | None:
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise ServingError(f"the PEM file {path} cannot be read: {error.strerror}") from None
 
 
 def channel_options(extra: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -35,7 +35,7 @@ from serving.errors import (
     ServerUnavailable,
     ServingError,
 )
-from serving.images import MAX_PIXELS, ImageInput, source_name
+from serving.images import MAX_PIXELS, WHITE, Colour, ImageInput, source_name
 from serving.requests import Batch, Bounds, batches, prepare
 
 __all__ = [
@@ -66,6 +66,7 @@ class Classifier:
       classes: names of the classes in the model's order, for `Prediction.top`.
       max_request_bytes: batches are cut so that a request's images stay below; one larger image is refused.
       max_pixels: images with more are refused before they are decoded or sent.
+      background: red, green and blue that show through where an image is transparent, as set at ingest.
       channel_options: gRPC channel arguments by name.
 
     Raises `ValueError` for arguments that contradict each other; it does not connect yet.
@@ -86,6 +87,7 @@ class Classifier:
         classes: Sequence[str] = (),
         max_request_bytes: int = 64 << 20,
         max_pixels: int = MAX_PIXELS,
+        background: Colour = WHITE,
         backoff: Backoff | None = None,
         channel_options: Mapping[str, Any] | None = None,
     ):
@@ -95,6 +97,7 @@ class Classifier:
         self.retries = retries
         self.max_request_bytes = max_request_bytes
         self.max_pixels = max_pixels
+        self.background = background
         self._backoff = backoff or Backoff()
         self._metadata = security.metadata(address)
         self._channel = _open(address, security, channel_options)
@@ -202,7 +205,7 @@ class Classifier:
                 raise ServerUnavailable(f"the connection to {self.target.address} was closed") from None
 
     def _bounds(self, batch_size: int) -> Bounds:
-        return Bounds(batch_size, self.max_request_bytes, self.max_pixels)
+        return Bounds(batch_size, self.max_request_bytes, self.max_pixels, self.background)
 
     def _ask(self, encoded: list[bytes], sources: list[str], timeout: float) -> list[Prediction]:
         """One request with its retries."""

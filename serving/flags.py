@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from serving.errors import StartError
 
 log = logging.getLogger(__name__)
 
+_API_PACKAGE = "tensorflow-serving-api"
 #: Flags of TensorFlow Serving that tune what this server does differently or not at all.
 _WITHOUT_EFFECT = (
     "enable_per_model_batching_parameters",
@@ -95,7 +97,7 @@ class ServerOptions:
     max_request_bytes: int = 256 << 20
     max_concurrent_requests: int = 1024
     max_image_pixels: int = 100_000_000
-    session_run_timeout_ms: int = 0
+    session_run_timeout_ms: int = 120_000
     drain_seconds: float = 10.0
     exit_with_parent: bool = False
 
@@ -142,6 +144,11 @@ def parse(argv: Sequence[str]) -> ServerOptions:
         parser.add_argument(
             f"--{field.name}", default=field.default, help=f"(default: {field.default})", **extra
         )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"API of TensorFlow ModelServer {metadata.version(_API_PACKAGE)}",
+    )
     for name in (*_WITHOUT_EFFECT, *_UNSUPPORTED):
         parser.add_argument(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
     given = vars(parser.parse_args(list(argv)))

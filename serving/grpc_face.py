@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
+#: Begins the message, with the code INTERNAL as in C++ servers, for bytes that are no request.
+UNPARSED = "the request cannot be parsed as"
+_NO_REQUEST = object()
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -157,6 +161,8 @@ def _call_of(context: grpc.ServicerContext) -> Call:
 
 def _handler(answer: Callable[[Any, Call], Any], request_type: Any) -> grpc.RpcMethodHandler:
     def behaviour(request: Any, context: grpc.ServicerContext) -> Any:
+        if request is _NO_REQUEST:
+            context.abort(grpc.StatusCode.INTERNAL, f"{UNPARSED} {request_type.DESCRIPTOR.full_name}")
         try:
             return answer(request, _call_of(context))
         except StatusError as error:
@@ -167,9 +173,24 @@ def _handler(answer: Callable[[Any, Call], Any], request_type: Any) -> grpc.RpcM
 
     return grpc.unary_unary_rpc_method_handler(
         behaviour,
-        request_deserializer=request_type.FromString,
+        request_deserializer=_parser(request_type),
         response_serializer=lambda response: response.SerializeToString(),
     )
+
+
+def _parser(request_type: Any) -> Callable[[bytes], Any]:
+    """Parses a request, or gives `_NO_REQUEST`.
+
+    gRPC's own way with an exception here leaks sixteen kilobytes a request and writes a traceback to the log.
+    """
+
+    def parse(data: bytes) -> Any:
+        try:
+            return request_type.FromString(data)
+        except DecodeError:
+            return _NO_REQUEST
+
+    return parse
 
 
 class _TokenGuard(grpc.ServerInterceptor):
@@ -199,9 +220,8 @@ def _reflect(server: grpc.Server) -> None:
         )
         described = file.service.add(name=name)
         for method, (_, request, response) in methods.items():
-            file.dependency.extend(
-                {message.DESCRIPTOR.file.name for message in (request, response)} - set(file.dependency)
-            )
+            needed = {message.DESCRIPTOR.file.name for message in (request, response)}
+            file.dependency.extend(sorted(needed - set(file.dependency)))
             described.method.add(
                 name=method,
                 input_type=f".{request.DESCRIPTOR.full_name}",

@@ -78,7 +78,8 @@ def _gif(data: bytes) -> tuple[int, int]:
 def _webp(data: bytes) -> tuple[int, int]:
     kind = data[12:16]
     if kind == b"VP8X":
-        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+        width_low, width_high, height_low, height_high = struct.unpack_from("<HBHB", data, 24)
+        return 1 + width_low + (width_high << 16), 1 + height_low + (height_high << 16)
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)

@@ -1,8 +1,9 @@
 """From anything a caller has, a path, bytes, an array, a Pillow image, to the bytes that are sent.
 
-A server decodes with TensorFlow, which reads some files differently from Pillow or not at all, and applies
-no EXIF orientation. What both read alike, 8-bit JPEG and PNG, is sent byte for byte; everything else is
-decoded here and sent as PNG, so that the model sees what a viewer shows.
+A server decodes with TensorFlow, which reads some files differently from Pillow or not at all, ignores
+transparency, and applies no EXIF orientation. What both read alike, 8-bit JPEG and opaque PNG, is sent byte
+for byte; everything else is decoded here and sent as PNG, so that the model sees what a viewer shows. The
+rules are those by which images are ingested for training.
 """
 
 import io
@@ -15,16 +16,19 @@ from PIL import Image, ImageOps
 
 from serving.errors import BadImage
 
+Colour = tuple[int, int, int]
 ImageInput = str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image
 
 #: The same bound as Pillow's own warning: a quarter of a gigabyte of RGB.
 MAX_PIXELS = 89_478_485
+#: Shows through where an image is transparent; the default of the ingest.
+WHITE = (255, 255, 255)
 
 _ORIENTATION = 0x0112
 _AS_THEY_ARE = {
     "JPEG": ("L", "RGB"),
     "MPO": ("L", "RGB"),  # a camera's JPEG with further pictures behind the first
-    "PNG": ("1", "L", "LA", "P", "RGB", "RGBA"),
+    "PNG": ("1", "L", "P", "RGB"),
 }
 #: Marks of metadata that can carry an orientation. Pillow reads a whole PNG to look for them; this does not.
 _PNG_METADATA = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
@@ -38,27 +42,28 @@ def source_name(image: ImageInput, fallback: str) -> str:
     return getattr(image, "filename", "") or fallback
 
 
-def encode(image: ImageInput, source: str, max_pixels: int = MAX_PIXELS) -> bytes:
+def encode(image: ImageInput, source: str, max_pixels: int = MAX_PIXELS, background: Colour = WHITE) -> bytes:
     """The bytes to send for one image.
 
     Args:
       image: a path, a file's bytes, a Pillow image, or uint8 pixels (h, w), (h, w, 1), (h, w, 3), (h, w, 4).
       source: what errors call it.
       max_pixels: more pixels than this are refused before anything is decoded.
+      background: red, green and blue that show through where the image is transparent.
 
     Raises `BadImage`: no such file, no image, too many pixels, or an array of another shape or type.
     """
     if isinstance(image, Image.Image):
-        return _png(_upright(image, source), source)
+        return _png(_upright(image, source), source, background)
     if isinstance(image, np.ndarray):
-        return _png(_from_array(image, source), source)
+        return _png(_from_array(image, source), source, background)
     if isinstance(image, str | os.PathLike):
         data = _read(Path(image), source)
     elif isinstance(image, bytes | bytearray | memoryview):
         data = bytes(image)
     else:
         raise TypeError(f"an image is a path, bytes, an array or a Pillow image, not {type(image).__name__}")
-    return _from_file(data, source, max_pixels)
+    return _from_file(data, source, max_pixels, background)
 
 
 def _read(path: Path, source: str) -> bytes:
@@ -72,7 +77,7 @@ def _read(path: Path, source: str) -> bytes:
         raise BadImage(source, f"cannot be read: {error.strerror or error}") from None
 
 
-def _from_file(data: bytes, source: str, max_pixels: int) -> bytes:
+def _from_file(data: bytes, source: str, max_pixels: int, background: Colour) -> bytes:
     if not data:
         raise BadImage(source, "the file is empty")
     try:
@@ -88,9 +93,10 @@ def _from_file(data: bytes, source: str, max_pixels: int) -> bytes:
             source,
             f"{image.width} x {image.height} pixels are more than the limit of {max_pixels:,}",
         )
-    if image.mode in _AS_THEY_ARE.get(image.format or "", ()) and not _is_turned(image, data):
+    is_plain = image.mode in _AS_THEY_ARE.get(image.format or "", ()) and "transparency" not in image.info
+    if is_plain and not _is_turned(image, data):
         return data
-    return _png(_upright(image, source), source)
+    return _png(_upright(image, source), source, background)
 
 
 def _is_turned(image: Image.Image, data: bytes) -> bool:
@@ -113,18 +119,25 @@ def _upright(image: Image.Image, source: str) -> Image.Image:
         return image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Grey or RGB with 8 bits a channel; alpha is dropped, as `decode_image(channels=3)` does."""
-    if image.mode in ("L", "RGB"):
-        return image
-    if image.mode.startswith("I;16"):
+def _eight_bit(image: Image.Image, source: str, background: Colour) -> Image.Image:
+    """The image in mode L or RGB, transparent parts over the background."""
+    mode = image.mode
+    if "transparency" not in image.info:
+        if mode in ("L", "RGB"):
+            return image
+        if mode == "1":
+            return image.convert("L")
+        if mode in ("P", "CMYK", "YCbCr"):
+            return image.convert("RGB")
+    if mode.startswith("I;16"):
         # Pillow's own conversion clips at 255, which turns nearly every 16-bit scan white.
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return Image.fromarray(np.clip(np.nan_to_num(np.asarray(image)), 0, 255).astype(np.uint8))
-    if image.mode in ("1", "LA", "La"):
-        return image.convert("L")
-    return image.convert("RGB")
+    if mode not in ("L", "RGB", "P", "PA", "LA", "La", "RGBA", "RGBa", "RGBX"):
+        raise BadImage(source, f"pixels of type {mode} have no agreed meaning in 8 bits; convert it to PNG")
+    is_grey = mode in ("L", "LA", "La") and len(set(background)) == 1
+    below = Image.new("RGBA", image.size, (*background, 255))
+    below.alpha_composite(image.convert("RGBA"))
+    return below.convert("L" if is_grey else "RGB")
 
 
 def _from_array(array: np.ndarray, source: str) -> Image.Image:
@@ -140,11 +153,11 @@ def _from_array(array: np.ndarray, source: str) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _png(image: Image.Image, source: str) -> bytes:
+def _png(image: Image.Image, source: str, background: Colour) -> bytes:
     try:
-        image = _eight_bit(image)
-    except Exception as error:
+        plain = _eight_bit(image, source, background)
+    except (ValueError, OSError) as error:
         raise BadImage(source, f"colours of mode {image.mode} cannot be converted: {error}") from None
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=_PNG_QUICK, icc_profile=None)
+    plain.save(buffer, "PNG", compress_level=_PNG_QUICK, icc_profile=None)
     return buffer.getvalue()

@@ -78,17 +78,7 @@ class Servable:
             for array in inputs:
                 if array.dtype == object:
                     image_limits.check(array, self._options.max_image_pixels)
-        try:
-            return self._runner(signature, outputs)(inputs, call)
-        except StatusError:
-            raise
-        except (TypeError, ValueError) as error:  # numpy could not be handed to the session
-            raise StatusError(StatusCode.INVALID_ARGUMENT, str(error)) from None
-        except Exception as error:
-            number = getattr(error, "error_code", None)  # tf.errors.OpError
-            if number is None:
-                raise
-            raise StatusError(code_of(number), str(getattr(error, "message", error))) from None
+        return self._runner(signature, outputs)(inputs, call)
 
     def _runner(self, signature: str, outputs: tuple[str, ...]) -> Callable:
         key = (signature, outputs)
@@ -102,6 +92,7 @@ class Servable:
 
     def _make_runner(self, signature: str, outputs: tuple[str, ...]) -> Callable:
         from tensorflow.core.protobuf import config_pb2
+        from tensorflow.python.framework import errors_impl
 
         definition = self.signatures[signature]
         feeds = [definition.inputs[alias] for alias in sorted(definition.inputs)]
@@ -111,14 +102,21 @@ class Servable:
         options.feed.extend(info.name for info in feeds)
         unique = list(dict.fromkeys(info.name for info in fetches))
         options.fetch.extend(unique)
-        function = self._session._make_callable_from_options(options)
+        try:
+            function = self._session._make_callable_from_options(options)
+        except errors_impl.OpError as error:  # a signature of sparse or composite tensors
+            raise StatusError(code_of(error.error_code), error.message) from None
         positions = [unique.index(info.name) for info in fetches]
-
         on_run = self._options.on_run
 
         def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
             start = time.perf_counter()
-            results = function(*arrays)
+            try:
+                results = function(*arrays)
+            except errors_impl.OpError as error:
+                raise StatusError(code_of(error.error_code), error.message) from None
+            except (TypeError, ValueError) as error:  # numpy could not be handed to the session
+                raise StatusError(StatusCode.INVALID_ARGUMENT, str(error)) from None
             if on_run:
                 rows = len(arrays[0]) if arrays and arrays[0].ndim else 1
                 on_run(self.name, rows, (time.perf_counter() - start) * 1e6)

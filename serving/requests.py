@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from serving.calls import Prediction
 from serving.errors import BadImage
-from serving.images import ImageInput, encode, source_name
+from serving.images import Colour, ImageInput, encode, source_name
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,13 @@ class Bounds:
       batch_size: images.
       max_bytes: of all its images together; one larger image is refused.
       max_pixels: of each image.
+      background: colour behind transparent images.
     """
 
     batch_size: int
     max_bytes: int
     max_pixels: int
+    background: Colour
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -53,7 +55,7 @@ class Batch:
 def prepare(image: ImageInput, source: str, bounds: Bounds) -> bytes | BadImage:
     """The bytes to send for an image, or why it cannot be sent."""
     try:
-        encoded = encode(image, source, bounds.max_pixels)
+        encoded = encode(image, source, bounds.max_pixels, bounds.background)
     except BadImage as error:
         return error
     if len(encoded) > bounds.max_bytes:

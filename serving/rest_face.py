@@ -58,8 +58,9 @@ class RestOptions:
 
     Attributes:
       max_body_bytes: of a request, after decompression.
-      max_connections: served at once; more are turned away with 503.
-      timeout: seconds for one request, and for a silent client.
+      max_connections: open at once; more are turned away with 503.
+      threads: requests that are answered at once; others wait.
+      timeout: seconds for one request, waiting included, and for a silent client.
       cors: let any web page ask.
       monitoring: where Prometheus finds its page.
       metrics_page: makes that page.
@@ -68,6 +69,7 @@ class RestOptions:
 
     max_body_bytes: int
     max_connections: int
+    threads: int
     timeout: float
     cors: bool
     monitoring: Monitoring
@@ -81,7 +83,7 @@ class RestFace:
     def __init__(self, api: Api, host: str, port: int, options: RestOptions):
         handler = type("Handler", (_Handler,), {"api": api, "options": options, "timeout": options.timeout})
         try:
-            self._server = _Server((host, port), handler, options.max_connections)
+            self._server = _Server((host, port), handler, options.max_connections, options.threads)
         except OSError as error:
             raise StartError(
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --rest_api_port"
@@ -107,8 +109,9 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], handler: type, max_connections: int):
+    def __init__(self, address: tuple[str, int], handler: type, max_connections: int, threads: int):
         self._slots = threading.BoundedSemaphore(max_connections)
+        self.workers = threading.BoundedSemaphore(threads)
         self._changed = threading.Condition()
         self._busy = 0
         self.stopping = False
@@ -218,6 +221,14 @@ class _Handler(BaseHTTPRequestHandler):
         call = Call(time.monotonic() + self.options.timeout)
         if self.command == "GET":
             return self._look_up(match, call)
+        if not self.server.workers.acquire(timeout=self.options.timeout):
+            fail(StatusCode.UNAVAILABLE, "the server is busy with other requests")
+        try:
+            return self._infer(match, body, call)
+        finally:
+            self.server.workers.release()
+
+    def _infer(self, match: re.Match[str], body: bytes, call: Call) -> str:
         method = match["method"].lower()
         if method == "predict":
             request = protos.predict.PredictRequest()

@@ -174,7 +174,8 @@ def _rest_options(options: ServerOptions, token: str | None, metrics: Metrics) -
         monitoring = read_monitoring(Path(options.monitoring_config_file))
     return RestOptions(
         max_body_bytes=options.max_request_bytes,
-        max_connections=options.rest_api_num_threads,
+        max_connections=options.max_concurrent_requests,
+        threads=options.rest_api_num_threads,
         timeout=options.rest_api_timeout_in_ms / 1000,
         cors=options.rest_api_enable_cors_support,
         monitoring=monitoring,
@@ -232,8 +233,12 @@ def _watch_parent(parent: int, stop: threading.Event) -> None:
     """Sets `stop` when the starter's end of our standard input closes, or it is no longer our parent."""
     while not stop.is_set():
         # A fork of the starter may hold the pipe open after it died; its process id tells then.
-        readable, _, _ = select.select([0], [], [], 1.0)
-        if (readable and not os.read(0, 4096)) or os.getppid() != parent:
+        try:
+            readable, _, _ = select.select([0], [], [], 1.0)
+            is_closed = bool(readable) and not os.read(0, 4096)
+        except OSError:  # there is no standard input
+            is_closed = True
+        if is_closed or os.getppid() != parent:
             stop.set()
 
 
@@ -251,11 +256,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+_print_lock = threading.Lock()
+
+
 def _print_event(event: Event) -> None:
-    try:
-        print(json.dumps(event), flush=True)
-    except BrokenPipeError:  # whoever read the events is gone; serving goes on
-        log.warning("nobody reads the events any more: %s", event)
+    with _print_lock:
+        try:
+            print(json.dumps(event), flush=True)
+        except BrokenPipeError:
+            # Whoever read the events is gone; serving goes on, and the flush at the end must not fail.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            log.warning("nobody reads the events any more: %s", event)
 
 
 if __name__ == "__main__":

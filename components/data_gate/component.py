@@ -41,55 +41,68 @@ def DataGate(
     Raises:
       InputError: naming each anomaly with its split, feature and reason.
     """
+    kept = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
     problems = [
         problem
         for split in artifact_utils.decode_split_names(anomalies.split_names)
         for problem in _anomalies(artifact_utils.get_split_uri([anomalies], split), split)
     ]
-    problems += _unknown_classes(statistics)
+    problems += _class_problems(statistics, _label_domain(kept))
     if problems:
         raise InputError(
             "The data gate stopped the run: " + "; ".join(problems) + ". Mend the data, or the schema if "
             "the data is right."
         )
-    written = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema.uri))
-    _describe_what_is_read(written)
-    io_utils.write_pbtxt_file(f"{checked_schema.uri}/schema.pbtxt", written)
+    _describe_what_is_read(kept)
+    io_utils.write_pbtxt_file(f"{checked_schema.uri}/schema.pbtxt", kept)
 
 
 def _anomalies(directory: str, split: str) -> list[str]:
     found = anomalies_pb2.Anomalies()
     found.ParseFromString(io_utils.read_bytes_file(f"{directory}/SchemaDiff.pb"))
     described = [
-        f"{split}: {name}: {anomaly.short_description} ({anomaly.description.rstrip('.')})"
+        f"{split}: {name.removeprefix('image/')}: {anomaly.short_description} "
+        f"({anomaly.description.rstrip('. ')})"
         for name, anomaly in sorted(found.anomaly_info.items())
     ]
     return described + [f"{split}: {reason.description}" for reason in found.dataset_anomaly_info.reason]
 
 
-def _unknown_classes(statistics: ExampleStatistics) -> list[str]:
-    """Classes of the other splits that the training split lacks: no network could answer them."""
-    # Imported here: TFDV needs tfx to be imported before it.
+def _label_domain(schema: schema_pb2.Schema) -> set[str]:
+    """Class names that the schema lists; empty when it lists none."""
+    domains = {domain.name: set(domain.value) for domain in schema.string_domain}
+    for feature in schema.feature:
+        if feature.name == features.LABEL:
+            return set(feature.string_domain.value) or domains.get(feature.domain, set())
+    return set()
+
+
+def _class_problems(statistics: ExampleStatistics, domain: set[str]) -> list[str]:
+    """Classes that a split has and the training split lacks, and those that the schema expects in vain.
+
+    TFDV reports neither: to it, a value that does not occur is no anomaly.
+    """
+    # Imported here, after tfx: it imports TFDV, which needs that order.
     from tfx.components.statistics_gen import stats_artifact_utils
 
     classes = {}
     for split in artifact_utils.decode_split_names(statistics.split_names):
         stats = stats_artifact_utils.load_statistics(statistics, split).proto()
-        label = [
+        (label,) = [
             feature
             for dataset in stats.datasets
             for feature in dataset.features
             if features.LABEL in (feature.name, *feature.path.step)
         ]
-        classes[split] = {
-            bucket.label for feature in label for bucket in feature.string_stats.rank_histogram.buckets
-        }
+        classes[split] = {bucket.label for bucket in label.string_stats.rank_histogram.buckets}
     known = classes.pop(features.TRAIN)
-    return [
+    unknown = [
         f"{split}: class {name!r} does not occur in the training split"
         for split, found in classes.items()
         for name in sorted(found - known)
     ]
+    gone = [f"class {name!r} is in the schema and has no images" for name in sorted(domain - known)]
+    return unknown + gone
 
 
 def _describe_what_is_read(schema: schema_pb2.Schema) -> None:

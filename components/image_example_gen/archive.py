@@ -12,7 +12,8 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple
+from functools import partial
+from typing import IO, NamedTuple, cast
 
 from components.image_example_gen.walk import Refused, shown
 from modules.errors import InputError
@@ -32,7 +33,7 @@ class _Member(NamedTuple):
     name: str
     plain: bool
     size: int
-    open: Callable[[], IO[bytes] | None]
+    open: Callable[[], IO[bytes]]
 
 
 def is_archive(path: str) -> bool:
@@ -69,7 +70,11 @@ def unpack(path: str, target: str, max_file_bytes: int) -> Unpacked:
         raise InputError(f"{shown(path)}: cannot be unpacked ({error.strerror or error})") from None
     inside = [entry for entry in os.scandir(target) if not entry.name.startswith((".", "__MACOSX"))]
     # An archive of one folder is as often made of the folder itself as of its contents.
-    if len(inside) == 1 and inside[0].is_dir() and any(entry.is_dir() for entry in os.scandir(inside[0].path)):
+    if (
+        len(inside) == 1
+        and inside[0].is_dir()
+        and any(entry.is_dir() for entry in os.scandir(inside[0].path))
+    ):
         return Unpacked(inside[0].path, refused)
     return Unpacked(target, refused)
 
@@ -80,16 +85,16 @@ def _zip_members(path: str) -> Iterator[_Member]:
             mode = info.external_attr >> 16
             plain = not mode or stat.S_IFMT(mode) in (0, stat.S_IFREG)
             if not info.is_dir():
-                yield _Member(info.filename, plain, info.file_size, lambda info=info: archive.open(info))
+                yield _Member(info.filename, plain, info.file_size, partial(archive.open, info))
 
 
 def _tar_members(path: str) -> Iterator[_Member]:
     with tarfile.open(path, "r|*") as archive:
         for info in archive:
             if not info.isdir():
-                yield _Member(
-                    info.name, info.isreg(), info.size, lambda info=info: archive.extractfile(info)
-                )
+                # A plain file always has contents; others are never opened.
+                contents = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
+                yield _Member(info.name, info.isreg(), info.size, contents)
 
 
 def _unpack_member(member: _Member, target: str, max_file_bytes: int) -> tuple[str, str] | None:
@@ -110,7 +115,7 @@ def _unpack_member(member: _Member, target: str, max_file_bytes: int) -> tuple[s
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except (OSError, ValueError) as error:
         return "unreadable", f"its name cannot be used ({getattr(error, 'strerror', None) or error})"
-    with open(descriptor, "wb") as written, member.open() or _nothing() as stream:
+    with open(descriptor, "wb") as written, member.open() as stream:
         left = member.size
         while chunk := stream.read(min(_CHUNK, left + 1)):
             left -= len(chunk)
@@ -121,7 +126,3 @@ def _unpack_member(member: _Member, target: str, max_file_bytes: int) -> tuple[s
         os.unlink(place)
         return "corrupt", "is not as large as the archive says"
     return None
-
-
-def _nothing() -> IO[bytes]:
-    return open(os.devnull, "rb")

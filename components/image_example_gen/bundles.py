@@ -30,13 +30,14 @@ class Place(NamedTuple):
 
 
 class Accepted(NamedTuple):
-    """Outcome of a file that became an Example."""
+    """Outcome of a file that became an Example; `thumbnail` is Latin-1 text, one character a byte."""
 
     sha256: str
     dhash: int
     format: str
     height: int
     width: int
+    thumbnail: str
 
 
 class Rejected(NamedTuple):
@@ -127,18 +128,25 @@ def _write(
     for (position, decoded, sha256, size), figure in zip(held, measured, strict=True):
         _, filename, label = listed[position]
         framed.append(records.frame(records.example(decoded, figure, label, filename, sha256, size)))
-        outcomes[position] = Accepted(sha256, figure.dhash, decoded.format, decoded.height, decoded.width)
+        outcomes[position] = Accepted(
+            sha256,
+            figure.dhash,
+            decoded.format,
+            decoded.height,
+            decoded.width,
+            figure.thumbnail.decode("latin-1"),
+        )
     held.clear()
 
 
-def read_file(path: str, max_bytes: int) -> bytes:
-    """The bytes of a file that may have changed its nature since it was listed.
+def read_file(path: str, max_bytes: int, most: int | None = None) -> bytes:
+    """The bytes of a file that may have changed its nature since it was listed, or the first `most` of them.
 
     Raises:
       ImageRefusedError: it is gone, no regular file, not readable, or larger than `max_bytes`.
     """
     if files.is_remote(path):
-        return files.read(path, max_bytes)
+        return files.read(path, most or max_bytes)
     try:
         # Without O_NONBLOCK, opening a FIFO would wait for a writer for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -150,9 +158,10 @@ def read_file(path: str, max_bytes: int) -> bytes:
                 raise ImageRefusedError(
                     "too-large", f"{status.st_size} bytes, data.max_file_bytes is {max_bytes}"
                 )
-            data = os.read(descriptor, status.st_size)
-            while len(data) < status.st_size:
-                more = os.read(descriptor, status.st_size - len(data))
+            wanted = status.st_size if most is None else min(most, status.st_size)
+            data = os.read(descriptor, wanted)
+            while len(data) < wanted:
+                more = os.read(descriptor, wanted - len(data))
                 if not more:
                     break
                 data += more

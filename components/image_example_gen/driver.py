@@ -1,25 +1,47 @@
-"""The TFX driver: puts a fingerprint of the data into the execution, so that the cache sees changed files."""
+"""The TFX driver: tells the cache what the data are, and the executor what was divided before.
+
+TFX computes its cache key from the exec-properties after the driver ran. So what goes in depends on the data
+alone: their fingerprint (relative paths, sizes, times of modification), the spans, and the ledger: the
+earlier ingest whose division is kept. When the very data were ingested before, the ledger of that time goes
+in again, and the key is the same.
+"""
 
 from __future__ import annotations
 
 import copy
+import os
+from typing import Any, NamedTuple
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx.components.example_gen import driver as example_gen_driver
 from tfx.components.example_gen import utils
 from tfx.dsl.components.base import base_driver as component_driver
+from tfx.dsl.io import fileio
 from tfx.orchestration import data_types_utils, metadata
 from tfx.orchestration.portable import base_driver, data_types
+from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import driver_output_pb2
 
-from components.image_example_gen import source
+from components.image_example_gen import data as data_source
+from components.image_example_gen import outcome
 from components.image_example_gen.settings import IngestSettings
+
+#: Exec-properties that the driver adds: the resolved data, and the `examples` folder whose division is kept.
+ROOT, PARTS, LEDGER = "resolved_root", "resolved_parts", "ledger"
+PARTS_SEPARATOR = "\n"
+
+
+class _Earlier(NamedTuple):
+    """An earlier ingest of this pipeline: its fingerprint, the ledger it used, its examples, its settings."""
+
+    fingerprint: str
+    ledger: str
+    examples: str
+    settings: str
 
 
 class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
     """Driver of `ImageExampleGen`.
-
-    TFX computes its cache key from the exec-properties after the driver ran. What goes in here depends on
-    the data alone: relative paths, sizes and times of modification.
 
     Components accept drivers of TFX's older base class only, launchers call the newer one's `run`.
     """
@@ -29,24 +51,76 @@ class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
         base_driver.BaseDriver.__init__(self, metadata_handle)
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Lists the data folder and reports its fingerprint, span and version, as TFX's ExampleGen does.
+        """Resolves and lists the data; reports fingerprint, span and version as TFX's ExampleGen does.
 
         Raises:
           InputError: the data folder cannot be used.
         """
-        properties = execution_info.exec_properties
-        settings = IngestSettings.model_validate_json(properties["settings"])
-        listing = source.list_source(properties["input_base"], settings)
-        resolved = {
-            utils.FINGERPRINT_PROPERTY_NAME: source.fingerprint(listing),
-            utils.SPAN_PROPERTY_NAME: 0,
-            utils.VERSION_PROPERTY_NAME: 0,
+        given: dict[str, Any] = execution_info.exec_properties
+        settings = IngestSettings.model_validate_json(given["settings"])
+        data = data_source.resolve(given["input_base"], settings.spans)
+        fingerprint = data_source.fingerprint(data, settings)
+        added = {
+            utils.FINGERPRINT_PROPERTY_NAME: fingerprint,
+            utils.SPAN_PROPERTY_NAME: data.span,
+            utils.VERSION_PROPERTY_NAME: data.version,
+            ROOT: data.root,
+            PARTS: PARTS_SEPARATOR.join(data.parts),
+            LEDGER: self._ledger(execution_info, fingerprint, settings),
         }
         result = driver_output_pb2.DriverOutput()
-        for key, value in (properties | resolved).items():
+        for key, value in (given | added).items():
             if value is not None:
                 data_types_utils.set_metadata_value(result.exec_properties[key], value)
         examples = copy.deepcopy(execution_info.output_dict["examples"][0].mlmd_artifact)
-        example_gen_driver.update_output_artifact(resolved, examples)
+        example_gen_driver.update_output_artifact(added, examples)
+        examples.custom_properties[LEDGER].string_value = added[LEDGER]
         result.output_artifacts["examples"].artifacts.append(examples)
         return result
+
+    def _ledger(
+        self, execution_info: data_types.ExecutionInfo, fingerprint: str, settings: IngestSettings
+    ) -> str:
+        """The `examples` folder whose division is kept, or "" where there is none to keep."""
+        current = execution_info.exec_properties["settings"]
+        earlier = self._earlier_ingests(execution_info)
+        for one in earlier:
+            if one.fingerprint == fingerprint and one.settings == current:
+                return one.ledger
+        for one in earlier:
+            before = IngestSettings.model_validate_json(one.settings)
+            same = before.split == settings.split and before.group_pattern == settings.group_pattern
+            if same and fileio.exists(os.path.join(one.examples, outcome.MANIFEST)):
+                return one.examples
+        return ""
+
+    def _earlier_ingests(self, execution_info: data_types.ExecutionInfo) -> list[_Earlier]:
+        """Successful ingests of this node of this pipeline, newest first."""
+        node = execution_info.pipeline_node
+        # The context that the compiler gives a node over all runs of its pipeline.
+        name = next(
+            one.name.field_value.string_value for one in node.contexts.contexts if one.type.name == "node"
+        )
+        with self._mlmd_connection as handle:
+            context = handle.store.get_context_by_type_and_name("node", name)
+            if context is None:
+                return []
+            executions = [
+                one
+                for one in handle.store.get_executions_by_context(context.id)
+                if one.last_known_state == metadata_store_pb2.Execution.COMPLETE
+            ]
+            earlier = []
+            for execution in execution_lib.sort_executions_newest_to_oldest(executions):
+                outputs = execution_lib.get_output_artifacts(handle, execution.id)
+                settings = execution.custom_properties["settings"].string_value
+                for examples in outputs.get("examples", []):
+                    earlier.append(
+                        _Earlier(
+                            examples.get_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME),
+                            examples.get_string_custom_property(LEDGER),
+                            examples.uri,
+                            settings,
+                        )
+                    )
+        return earlier

@@ -8,9 +8,9 @@ Search in Hamming Space with Multi-Index Hashing", 2014, with the bands combined
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,10 @@ PRECIOUS = {TRAIN: 0, VALIDATION: 1, TEST: 2}
 #: A hash with fewer set (or unset) bits is that of a plain area or a ramp, which pictures share by chance.
 _MINIMUM_BITS = 6
 _BANDS_AGREED = 3
-_BLOCK = 2048
+#: Mean difference of two thumbnails' grey levels up to which they may show one picture.
+_ALIKE_LEVELS = 4.0
+_BLOCK_PAIRS = 1 << 19
+_NEIGHBOURS = 32
 
 
 class Clash(NamedTuple):
@@ -36,6 +39,8 @@ class Clash(NamedTuple):
 
 def label_clashes(digests: Sequence[str], labels: Sequence[str]) -> list[Clash]:
     """Every image whose bytes stand under another label as well, each with one such other image."""
+    if len(set(digests)) == len(digests):
+        return []
     groups: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
         groups[digest].append(index)
@@ -51,6 +56,8 @@ def label_clashes(digests: Sequence[str], labels: Sequence[str]) -> list[Clash]:
 
 def split_clashes(digests: Sequence[str], splits: Sequence[str]) -> list[Clash]:
     """Every image that stands in a more precious split as well, with its most precious copy."""
+    if len(set(digests)) == len(digests):
+        return []
     best: dict[str, int] = {}
     for index, digest in enumerate(digests):
         known = best.setdefault(digest, index)
@@ -63,69 +70,81 @@ def split_clashes(digests: Sequence[str], splits: Sequence[str]) -> list[Clash]:
     ]
 
 
-def near_clashes(hashes: Sequence[int], splits: Sequence[str], distance: int) -> list[Clash]:
+def near_clashes(
+    hashes: Sequence[int], thumbnails: Sequence[bytes], splits: Sequence[str], distance: int
+) -> list[Clash]:
     """Every image that is nearly equal to one in a more precious split, with one such image.
 
     Args:
       hashes: 64-bit difference hashes.
+      thumbnails: `figures.Figures.thumbnail` of each image; hashes of simple pictures agree by chance.
       splits: of each image.
       distance: bits that may differ, at most 3.
     """
-    values, kinds = np.unique(np.array(hashes, np.uint64), return_inverse=True)
-    bits = np.bitwise_count(values)
-    telling = (bits >= _MINIMUM_BITS) & (bits <= 64 - _MINIMUM_BITS)
-    # Per hash, its image in the most precious split; an image clashes with the best of the neighbours.
-    rank = np.full(len(values), -1)
-    holder = np.zeros(len(values), np.int64)
-    for index, (kind, split) in enumerate(zip(kinds.tolist(), splits, strict=True)):
-        if PRECIOUS[split] > rank[kind]:
-            rank[kind], holder[kind] = PRECIOUS[split], index
-    nearest_rank, nearest, bits_apart = rank.copy(), holder.copy(), np.zeros(len(values), np.int64)
-    for one, two, apart in _near_pairs(values, telling, distance):
-        for here, there in ((one, two), (two, one)):
-            better = rank[there] > nearest_rank[here]
-            # Of several neighbours of one hash the last written stands, so the best goes last.
-            order = np.argsort(rank[there[better]], kind="stable")
-            here_better, there_better = here[better][order], there[better][order]
-            nearest_rank[here_better] = rank[there_better]
-            nearest[here_better] = holder[there_better]
-            bits_apart[here_better] = apart[better][order]
+    values = np.array(hashes, np.uint64)
+    small = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(values), -1)
+    ranks = np.array([PRECIOUS[split] for split in splits], np.int8)
+    best_rank, best, bits_apart = ranks.copy(), np.arange(len(values)), np.zeros(len(values), np.int64)
+    for index, other, apart in _near_pairs(values, ranks, distance):
+        better = ranks[other] > best_rank[index]
+        index, other, apart = index[better], other[better], apart[better]
+        alike = _mean_difference(small[index], small[other]) <= _ALIKE_LEVELS
+        # Of several neighbours of one image the last written stands, so the most precious goes last.
+        order = np.argsort(ranks[other[alike]], kind="stable")
+        index, other, apart = index[alike][order], other[alike][order], apart[alike][order]
+        best_rank[index], best[index], bits_apart[index] = ranks[other], other, apart
     return [
-        Clash(index, int(nearest[kind]), int(bits_apart[kind]))
-        for index, (kind, split) in enumerate(zip(kinds.tolist(), splits, strict=True))
-        if telling[kind] and nearest_rank[kind] > PRECIOUS[split]
+        Clash(int(index), int(best[index]), int(bits_apart[index]))
+        for index in np.flatnonzero(best_rank > ranks)
     ]
 
 
-def _near_pairs(
-    values: np.ndarray, telling: np.ndarray, distance: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Positions of different hashes at most `distance` apart, and how far; a pair may come repeatedly."""
-    if distance == 0:
-        return
-    chosen = np.flatnonzero(telling)
+def _mean_difference(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    # Greater less smaller stays within a byte, which is four times as fast as signed numbers.
+    return (np.maximum(one, two) - np.minimum(one, two)).mean(axis=1, dtype=np.float32)
+
+
+_Pairs = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _near_pairs(values: np.ndarray, ranks: np.ndarray, distance: int) -> _Pairs:
+    """Positions of hashes at most `distance` apart, lower rank first, and how far; some come repeatedly."""
+    bits = np.bitwise_count(values)
+    chosen = np.flatnonzero((bits >= _MINIMUM_BITS) & (bits <= 64 - _MINIMUM_BITS))
     count = distance + _BANDS_AGREED
     edges = [64 * band // count for band in range(count + 1)]
-    bands = [
-        np.uint64(((1 << (end - start)) - 1) << start) for start, end in zip(edges, edges[1:], strict=False)
-    ]
-    for agreed in combinations(bands, _BANDS_AGREED):
+    bands = [np.uint64((1 << end) - (1 << start)) for start, end in itertools.pairwise(edges)]
+    for agreed in itertools.combinations(bands, _BANDS_AGREED):
         keys = values[chosen] & np.bitwise_or.reduce(np.array(agreed))
         order = np.argsort(keys, kind="stable")
         members, keys = chosen[order], keys[order]
-        starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
-        for start, end in zip(starts, np.r_[starts[1:], len(keys)], strict=True):
-            if end - start > 1:
-                yield from _compare(values, members[start:end], distance)
+        for one, two in _candidates(keys, ranks[members]):
+            one, two = members[one], members[two]
+            apart = np.bitwise_count(values[one] ^ values[two])
+            near = apart <= distance
+            one, two, apart = one[near], two[near], apart[near].astype(np.int64)
+            swap = ranks[one] > ranks[two]
+            yield np.where(swap, two, one), np.where(swap, one, two), apart
 
 
-def _compare(
-    values: np.ndarray, members: np.ndarray, distance: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    for at in range(0, len(members), _BLOCK):
-        block = members[at : at + _BLOCK]
-        for other_at in range(at, len(members), _BLOCK):
-            others = members[other_at : other_at + _BLOCK]
-            apart = np.bitwise_count(values[block][:, None] ^ values[others][None, :])
-            one, two = np.nonzero(apart <= distance)
-            yield block[one], others[two], apart[one, two].astype(np.int64)
+def _candidates(keys: np.ndarray, ranks: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Positions of equal keys of different rank; keys are sorted."""
+    # Small groups, which are nearly all: every one's first, second, ... neighbour at once.
+    for shift in range(1, _NEIGHBOURS + 1):
+        equal = keys[shift:] == keys[:-shift]
+        if not equal.any():
+            return
+        together = np.flatnonzero(equal & (ranks[shift:] != ranks[:-shift]))
+        yield together, together + shift
+    # The few large groups (plain pictures of one kind): all against all, a block at a time.
+    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]])
+    ends = np.r_[starts[1:], len(keys)]
+    large = ends - starts > _NEIGHBOURS
+    for start, end in zip(starts[large], ends[large], strict=True):
+        group = np.arange(start, end)
+        for rank in (1, 2):
+            higher, lower = group[ranks[group] == rank], group[ranks[group] < rank]
+            step = max(1, _BLOCK_PAIRS // max(1, len(lower)))
+            for at in range(0, len(higher), step):
+                part = higher[at : at + step]
+                yield np.tile(lower, len(part)), np.repeat(part, len(lower))

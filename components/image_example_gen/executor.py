@@ -9,13 +9,15 @@ import apache_beam as beam
 from absl import logging
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from tfx import types
+from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.image_example_gen import workers
-from components.image_example_gen.ingest import ingest
+from components.image_example_gen import driver, outcome, workers
+from components.image_example_gen.data import Resolved
+from components.image_example_gen.ingest import Targets, ingest
 from components.image_example_gen.settings import IngestSettings
 from modules.features import SPLITS
 
@@ -39,15 +41,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         quarantine = artifact_utils.get_single_instance(output_dict["quarantine"])
+        ledger = exec_properties[driver.LEDGER]
         summary = ingest(
-            exec_properties["input_base"],
+            Resolved(
+                exec_properties[driver.ROOT],
+                tuple(exec_properties[driver.PARTS].split(driver.PARTS_SEPARATOR)),
+                exec_properties[utils.SPAN_PROPERTY_NAME],
+                exec_properties[utils.VERSION_PROPERTY_NAME],
+            ),
             IngestSettings.model_validate_json(exec_properties["settings"]),
-            examples.uri,
-            quarantine.uri,
-            os.path.join(self._get_tmp_dir(), "bundles"),
+            Targets(examples.uri, quarantine.uri, os.path.join(self._get_tmp_dir(), "bundles")),
             self._make_local_or_distributed_pipeline,
             self._processes(),
+            outcome.read_ledger(ledger) if ledger else None,
         )
+        # The driver wrote both among the custom properties, where TFX's ExampleGen has them; the artifact's
+        # own properties of these names are what resolvers of spans look at.
+        examples.span = exec_properties[utils.SPAN_PROPERTY_NAME]
+        examples.version = exec_properties[utils.VERSION_PROPERTY_NAME]
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         logging.info("Ingested %s", summary)

@@ -146,7 +146,7 @@ def _png(data: bytes) -> Header:
 
 
 def png_is_whole(data: bytes, header: Header) -> bool:
-    """Whether the compressed pixels of a PNG are exactly as many as its size asks for, and their checksum right.
+    """Whether the pixels of a PNG unpack to just as many as its size asks for, with the right checksum.
 
     Pillow leaves missing rows black without a word, and does not look at what follows the last row;
     libpng refuses the file.

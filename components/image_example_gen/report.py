@@ -1,28 +1,36 @@
-"""Looks at a data folder before anything runs: what `imagemill check` shows, in seconds, without TensorFlow.
+"""Looks at data before anything runs: what `imagemill check` shows, in seconds, without TensorFlow.
 
-Every file's header is read. Then files are decoded, in an order that the folder's layout does not influence,
-until the time is up; the report says how many were decoded, so that a large folder of photos is not taken
-for a checked one. Bad pixels behind a good header are found by the ingest at the latest.
+Files are looked at in an order that the folder's layout does not influence. Until the time is up they are
+read and decoded whole; of the others only the header is read, and the report says how many those are, so
+that a large folder of photos is not taken for a checked one. The ingest decodes every one.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from hashlib import sha256
+from typing import Any, NamedTuple
 
-from components.image_example_gen import images, source, split
+from components.image_example_gen import data, duplicates, headers, images, source, split
 from components.image_example_gen.bundles import read_file
 from components.image_example_gen.images import Bounds, ImageRefusedError
 from components.image_example_gen.settings import IngestSettings
-from components.image_example_gen.source import Refused, SourceFile
+from components.image_example_gen.source import Listing, SourceFile
+from components.image_example_gen.walk import Refused, shown
+from components.image_example_gen.workers import available_cores
 from modules.features import SPLITS, TRAIN
 
 Progress = Callable[[int, int], None]
+
+#: Enough of a file for its header, unless a camera put a large thumbnail before it.
+_HEADER_BYTES = 1 << 16
+_PART = 32
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,16 @@ class DataReport:
     """What lies in a data folder.
 
     Attributes:
-      path: the folder.
+      path: the folder, archive, or path with `{SPAN}`.
+      span: the latest span, 0 without `{SPAN}`.
       ready_splits: the splits that lie ready as folders; empty when the ingest divides the images.
       classes: class names, sorted.
-      counts: images by split and class, as far as known: headers that can be read, divided as planned.
+      counts: images by split and class: those not known to be bad, divided as planned.
       files: files that count as images, good and bad.
-      decoded: how many of them were decoded whole; the others were judged by their headers.
+      decoded: how many of them were read and decoded whole; the others were judged by their headers.
       bad: files that cannot be learned from, with path, reason, detail and size.
+      duplicates: images with equal bytes beyond the first of each, among those read whole.
+      clashes: images under another label, or in another ready split, as well: path, other path, reason.
       formats, sizes: images by format, and by `WIDTHxHEIGHT` as stored in the file.
       side_histogram: images by their shorter side, in steps that double: (from, below, images).
       ignored: things passed over by rule, by kind.
@@ -46,12 +57,15 @@ class DataReport:
     """
 
     path: str
+    span: int
     ready_splits: list[str]
     classes: list[str]
     counts: dict[str, dict[str, int]]
     files: int
     decoded: int
     bad: list[Refused] = field(default_factory=list)
+    duplicates: int = 0
+    clashes: list[tuple[str, str, str]] = field(default_factory=list)
     formats: dict[str, int] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     side_histogram: list[tuple[int, int, int]] = field(default_factory=list)
@@ -72,7 +86,7 @@ class DataReport:
 
     def to_json(self) -> dict[str, Any]:
         """The report as an object that `json.dumps` takes."""
-        bad = [one._asdict() | {"path": source.shown(one.path)} for one in self.bad]
+        bad = [one._asdict() | {"path": shown(one.path)} for one in self.bad]
         return asdict(self) | {"bad": bad, "reasons": self.reasons, "complete": self.complete}
 
 
@@ -82,76 +96,130 @@ def inspect_folder(
     progress: Progress | None = None,
     seconds: float = 6.0,
 ) -> DataReport:
-    """Inspects a data folder.
+    """Inspects a data folder, an archive, or the latest spans of a path with `{SPAN}`.
 
     Args:
-      path: the folder, as for `source.list_source`.
-      settings: bounds and split.
+      path: as `data.path`.
+      settings: bounds, split, classes.
       progress: called now and then with (files looked at, files in all).
-      seconds: time for decoding; headers are read whatever it takes (10,000 files: about one second).
+      seconds: time for decoding; headers are read whatever it takes (10,000 files: about a second).
 
     Raises:
-      InputError: the folder cannot be used.
+      InputError: the data cannot be used.
     """
     began = time.monotonic()
-    listing = source.list_source(path, settings)
-    bounds = Bounds.of(settings)
-    refused: dict[int, ImageRefusedError] = {}
-    formats: Counter[str] = Counter()
-    sizes: Counter[tuple[int, int]] = Counter()
-    total = len(listing.files)
-
-    def judge(index: int, whole: bool) -> tuple[int, bool, ImageRefusedError | tuple[str, int, int]]:
-        file = listing.files[index]
-        try:
-            data = read_file(os.path.join(path, file.path), bounds.max_file_bytes)
-            name, header = images.check_header(data, bounds)
-            if whole:
-                images.decode(data, bounds)
-        except ImageRefusedError as error:
-            return index, whole, error
-        return index, whole, (name, header.width, header.height)
-
-    decoded = 0
-    order = sorted(range(total), key=lambda index: source.hash_order(listing.files[index]))
-    with ThreadPoolExecutor(max_workers=min(8, (os.cpu_count() or 1) + 1)) as pool:
-        deadline = began + seconds
-        for done, (index, whole, outcome) in enumerate(
-            pool.map(lambda index: judge(index, time.monotonic() < deadline), order), start=1
-        ):
-            decoded += whole
-            if isinstance(outcome, ImageRefusedError):
-                refused[index] = outcome
-            else:
-                formats[outcome[0]] += 1
-                sizes[outcome[1:]] += 1
-            if progress is not None and (done % 100 == 0 or done == total):
-                progress(done, total)
-
-    bad = sorted(
-        [*listing.refused]
-        + [
-            Refused(listing.files[index].path, error.reason, error.detail, listing.files[index].size)
-            for index, error in refused.items()
-        ]
-    )
-    good = [file for index, file in enumerate(listing.files) if index not in refused]
+    resolved = data.resolve(path, settings.spans)
+    with tempfile.TemporaryDirectory(prefix="imagemill-") as scratch:
+        listing = data.list_data(resolved, settings, scratch)
+        looks = _look_at_all(listing, Bounds.of(settings), began + seconds, progress)
+    good = [(file, look) for file, look in zip(listing.files, looks, strict=True) if look.refused is None]
+    refused = [
+        Refused(file.path, look.refused.reason, look.refused.detail, file.size)
+        for file, look in zip(listing.files, looks, strict=True)
+        if look.refused is not None
+    ]
+    sizes = Counter((look.width, look.height) for _, look in good)
+    hashed = [(file, look.digest) for file, look in good if look.digest]
     return DataReport(
-        path=source.shown(path),
+        path=shown(path),
+        span=resolved.span,
         ready_splits=list(listing.ready),
         classes=listing.classes,
-        counts=_counts(good, listing.ready, settings),
-        files=total + len(listing.refused),
-        decoded=decoded + len(listing.refused),
-        bad=bad,
-        formats=dict(formats.most_common()),
+        counts=_counts([file for file, _ in good], listing.ready, settings),
+        files=len(listing.files) + len(listing.refused),
+        decoded=sum(look.whole for look in looks) + len(listing.refused),
+        bad=sorted([*listing.refused, *refused]),
+        duplicates=len(hashed) - len({digest for _, digest in hashed}),
+        clashes=_clashes(hashed, bool(listing.ready)),
+        formats=dict(Counter(look.format for _, look in good).most_common()),
         sizes={f"{width}x{height}": count for (width, height), count in sizes.most_common()},
         side_histogram=_histogram(sizes),
         ignored=dict(sorted(listing.ignored.items())),
-        empty_classes=[source.shown(folder) for folder in listing.empty_classes],
+        empty_classes=[shown(folder) for folder in listing.empty_classes],
         bytes=sum(file.size for file in listing.files),
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+class _Look(NamedTuple):
+    """What one file turned out to be; `digest` is empty where it was not read whole."""
+
+    whole: bool
+    refused: ImageRefusedError | None = None
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    digest: str = ""
+
+
+def _look_at_all(listing: Listing, bounds: Bounds, deadline: float, progress: Progress | None) -> list[_Look]:
+    total = len(listing.files)
+    order = sorted(range(total), key=lambda index: source.hash_order(listing.files[index]))
+    looks: list[_Look] = [_Look(False)] * total
+
+    def look(index: int) -> _Look:
+        file = listing.files[index]
+        place = os.path.join(listing.root, file.path)
+        return (
+            _look_whole(place, bounds)
+            if time.monotonic() < deadline
+            else _look_at_header(place, file, bounds)
+        )
+
+    # Threads: reading waits, and Pillow decodes without holding the interpreter's lock. A few files at a
+    # time, for handing over costs more than a small file.
+    parts = [order[at : at + _PART] for at in range(0, total, _PART)]
+    done = 0
+    with ThreadPoolExecutor(max_workers=available_cores()) as pool:
+        for part, seen in zip(parts, pool.map(lambda part: [look(one) for one in part], parts), strict=True):
+            for index, one in zip(part, seen, strict=True):
+                looks[index] = one
+            done += len(part)
+            if progress is not None:
+                progress(done, total)
+    return looks
+
+
+def _look_whole(place: str, bounds: Bounds) -> _Look:
+    try:
+        encoded = read_file(place, bounds.max_file_bytes)
+        name, header = images.check_header(encoded, bounds)
+        images.decode(encoded, bounds)
+    except ImageRefusedError as refusal:
+        return _Look(True, refusal)
+    return _Look(True, None, name, header.width, header.height, sha256(encoded).hexdigest())
+
+
+def _look_at_header(place: str, file: SourceFile, bounds: Bounds) -> _Look:
+    try:
+        if file.size > bounds.max_file_bytes:
+            detail = f"{file.size} bytes, data.max_file_bytes is {bounds.max_file_bytes}"
+            raise ImageRefusedError("too-large", detail)
+        start = read_file(place, bounds.max_file_bytes, most=_HEADER_BYTES)
+        name, header = images.check_header(start, bounds)
+    except ImageRefusedError as refusal:
+        # What looks cut off may only be the part that was not read.
+        if refusal.reason == "truncated" and file.size > _HEADER_BYTES:
+            return _Look(False, None, headers.kind(start) or "")
+        return _Look(False, refusal)
+    return _Look(False, None, name, header.width, header.height)
+
+
+def _clashes(hashed: list[tuple[SourceFile, str]], ready: bool) -> list[tuple[str, str, str]]:
+    digests = [digest for _, digest in hashed]
+    found = [
+        (clash, "duplicate-with-other-label")
+        for clash in duplicates.label_clashes(digests, [file.label for file, _ in hashed])
+    ]
+    if ready:
+        found += [
+            (clash, "duplicate-in-other-split")
+            for clash in duplicates.split_clashes(digests, [file.split or TRAIN for file, _ in hashed])
+        ]
+    return [
+        (shown(hashed[clash.index][0].path), shown(hashed[clash.other][0].path), reason)
+        for clash, reason in found
+    ]
 
 
 def _counts(
@@ -173,5 +241,6 @@ def _counts(
 def _histogram(sizes: Counter[tuple[int, int]]) -> list[tuple[int, int, int]]:
     steps: Counter[int] = Counter()
     for (width, height), count in sizes.items():
-        steps[min(width, height).bit_length() - 1] += count
+        if width:
+            steps[min(width, height).bit_length() - 1] += count
     return [(1 << step, 2 << step, steps[step]) for step in sorted(steps)]

@@ -55,8 +55,8 @@ class DuplicateSettings(Settings):
         2,
         ge=0,
         le=3,
-        description="Two images are nearly equal when at most this many of the 64 bits of their "
-        "difference hashes differ. Tiny or plain images (digits, icons) hash alike: use 0 or 1 there.",
+        description="Two images are nearly equal when at most this many of the 64 bits of their difference "
+        "hashes differ, and their thumbnails hardly do.",
     )
 
 

@@ -15,7 +15,6 @@ import apache_beam as beam
 from components.image_example_gen import bundles, files, records
 from components.image_example_gen.workers import Workers
 from modules import progress
-from modules.features import SPLITS
 
 #: Code of a record in `Shard.codes` that goes into no split; 0, 1, 2 are the positions in SPLITS.
 LEFT_OUT = 255
@@ -98,8 +97,3 @@ class WriteShards(beam.DoFn):
             for (start, end), split in zip(records.framed_spans(data), codes, strict=True):
                 if split == code:
                     yield data[start:end]
-
-
-def split_code(split: str) -> int:
-    """The byte that stands for a split in `Shard.codes`."""
-    return SPLITS.index(split)

@@ -86,7 +86,9 @@ class _LocalWalk:
         try:
             kind = os.stat(place).st_mode
         except FileNotFoundError:
-            raise InputError(f"{shown(place)}: no such folder; give the folder of images as data.path") from None
+            raise InputError(
+                f"{shown(place)}: no such folder; give the folder of images as data.path"
+            ) from None
         except OSError as error:
             raise InputError(f"{shown(place)}: cannot be read ({error.strerror}); mend data.path") from None
         if not stat.S_ISDIR(kind):
@@ -208,8 +210,12 @@ class _RemoteWalk:
         prefix = folder + "/" if folder else ""
         below = [one.path[len(prefix) :] for one in self._found if one.path.startswith(prefix)]
         if not below:
-            raise InputError(f"{self._root}/{folder}: holds no objects; give the folder of images as data.path")
-        self.ignored[BESIDE] += sum("/" not in path for path in below)
+            raise InputError(
+                f"{self._root}/{folder}: holds no objects; give the folder of images as data.path"
+            )
+        beside = sum("/" not in path for path in below)
+        if beside:
+            self.ignored[BESIDE] += beside
         return sorted({prefix + path.partition("/")[0] for path in below if "/" in path})
 
     def files(self, folder: str) -> Iterator[Found]:

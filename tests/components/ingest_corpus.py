@@ -1,4 +1,4 @@
-"""Odd image files, each with the fate that ingest must give it. Pillow writes most kinds, the rest is by hand.
+"""Odd image files, each with the fate that ingest must give it: Pillow writes most, the rest is by hand.
 
 A fate is `KEPT` (stored byte for byte), `REENCODED` (stored as PNG of what Pillow shows) or a refusal's
 reason. Where a file's pixels are known beforehand they stand beside it, so Pillow is not its own judge.
@@ -49,7 +49,9 @@ def chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
 
 
-def png(width: int, height: int, depth: int, colour: int, raw: bytes, before: bytes = b"", lace: int = 0) -> bytes:
+def png(
+    width: int, height: int, depth: int, colour: int, raw: bytes, before: bytes = b"", lace: int = 0
+) -> bytes:
     """A PNG of packed rows, each behind its filter byte; `before` goes in front of the pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, lace))
     body = chunk(b"IDAT", zlib.compress(raw))
@@ -73,7 +75,15 @@ def packed(array: np.ndarray, bits: int) -> bytes:
 
 def adam7(array: np.ndarray) -> bytes:
     """Rows of the seven passes of an interlaced PNG."""
-    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+    passes = (
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    )
     parts = (array[top::down, left::across] for top, left, down, across in passes)
     return b"".join(rows(part) for part in parts if part.size)
 
@@ -102,7 +112,13 @@ def _png_files() -> list[Odd]:
         Odd("png 16 bit rgb", png(width, height, 16, 2, rows(deep)), REENCODED, RGB),
         Odd(
             "png 16 bit rgba",
-            png(width, height, 16, 6, rows(np.dstack([deep, np.full((height, width), 0xFFFF, ">u2")]).astype(">u2"))),
+            png(
+                width,
+                height,
+                16,
+                6,
+                rows(np.dstack([deep, np.full((height, width), 0xFFFF, ">u2")]).astype(">u2")),
+            ),
             REENCODED,
             RGB,
         ),
@@ -121,17 +137,22 @@ def _png_files() -> list[Odd]:
             "png grey with a transparent level",
             png(width, height, 8, 0, rows(GREY), chunk(b"tRNS", struct.pack(">H", int(GREY[0, 0])))),
             REENCODED,
-            np.where(GREY == GREY[0, 0], np.uint8(WHITE), GREY),
+            np.where(GREY[0, 0] == GREY, np.uint8(WHITE), GREY),
         ),
         Odd(
             "png rgb with a transparent colour",
             png(width, height, 8, 2, rows(RGB), chunk(b"tRNS", struct.pack(">HHH", *RGB[0, 0].tolist()))),
             REENCODED,
-            np.where((RGB == RGB[0, 0]).all(axis=2)[..., None], np.uint8(WHITE), RGB),
+            np.where((RGB[0, 0] == RGB).all(axis=2)[..., None], np.uint8(WHITE), RGB),
         ),
         Odd("png interlaced", png(width, height, 8, 2, adam7(RGB), lace=1), KEPT, RGB),
         Odd("png interlaced grey", png(width, height, 8, 0, adam7(GREY), lace=1), KEPT, GREY),
-        Odd("png gamma", png(width, height, 8, 2, rows(RGB), chunk(b"gAMA", struct.pack(">I", 45455))), KEPT, RGB),
+        Odd(
+            "png gamma",
+            png(width, height, 8, 2, rows(RGB), chunk(b"gAMA", struct.pack(">I", 45455))),
+            KEPT,
+            RGB,
+        ),
         Odd("png text", png(width, height, 8, 2, rows(RGB), chunk(b"tEXt", b"Title\0x")), KEPT, RGB),
         Odd(
             "png background",
@@ -139,7 +160,9 @@ def _png_files() -> list[Odd]:
             KEPT,
             RGB,
         ),
-        Odd("png turned by exif", encoded(Image.fromarray(RGB), "PNG", exif=exif), REENCODED, np.rot90(RGB, 3)),
+        Odd(
+            "png turned by exif", encoded(Image.fromarray(RGB), "PNG", exif=exif), REENCODED, np.rot90(RGB, 3)
+        ),
         Odd(
             "png animated",
             encoded(
@@ -164,7 +187,9 @@ def _png_files() -> list[Odd]:
             "corrupt",
         ),
         Odd("png of too few rows", png(width, height, 8, 2, rows(RGB[:9])), "truncated"),
-        Odd("png interlaced of too few rows", png(width, height, 8, 2, adam7(RGB)[:-40], lace=1), "truncated"),
+        Odd(
+            "png interlaced of too few rows", png(width, height, 8, 2, adam7(RGB)[:-40], lace=1), "truncated"
+        ),
         Odd("png of too many rows", png(width, 9, 8, 2, rows(RGB)), REENCODED, RGB[:9]),
         Odd("png of no compressed stream", _with_pixels(width, height, b"these are no pixels"), "corrupt"),
         Odd("png of an unknown filter", png(width, height, 8, 2, b"\x09" + rows(RGB)[1:]), "corrupt"),
@@ -172,11 +197,17 @@ def _png_files() -> list[Odd]:
         Odd("png of width 0", png(0, 5, 8, 2, b"\0" * 5), "corrupt"),
         Odd("png of impossible depth", png(width, height, 7, 2, rows(RGB)), "corrupt"),
         Odd("png of two headers", good[:33] + good[8:], "corrupt"),
-        Odd("png of scattered pixels", _in_pieces(width, height, rows(RGB), chunk(b"tEXt", b"a\0b")), "truncated"),
+        Odd(
+            "png of scattered pixels",
+            _in_pieces(width, height, rows(RGB), chunk(b"tEXt", b"a\0b")),
+            "truncated",
+        ),
         Odd("png bomb", png(60_000, 60_000, 8, 2, bytes(1000)), "too-large"),
         Odd(
             "png with a bomb of a text",
-            png(width, height, 8, 2, rows(RGB), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 9))),
+            png(
+                width, height, 8, 2, rows(RGB), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(90_000_000), 9))
+            ),
             "corrupt",
         ),
         Odd("png of one pixel", png(1, 1, 8, 0, b"\0\x80"), "too-small"),
@@ -221,7 +252,12 @@ def _jpeg_files() -> list[Odd]:
         exif = Image.Exif()
         exif[0x0112] = orientation
         turned.append(
-            Odd(f"jpeg of orientation {orientation}", encoded(image, "JPEG", quality=90, exif=exif), REENCODED, expected)
+            Odd(
+                f"jpeg of orientation {orientation}",
+                encoded(image, "JPEG", quality=90, exif=exif),
+                REENCODED,
+                expected,
+            )
         )
     upright = Image.Exif()
     upright[0x0112] = 1
@@ -238,7 +274,11 @@ def _jpeg_files() -> list[Odd]:
         Odd("jpeg 4:2:2", encoded(image, "JPEG", subsampling="4:2:2"), KEPT),
         Odd("jpeg 4:1:1", encoded(image, "JPEG", subsampling="4:1:1"), KEPT),
         Odd("jpeg of quality 1", encoded(image, "JPEG", quality=1), KEPT),
-        Odd("jpeg of odd sides", encoded(Image.fromarray(pixels(5, 33, 41)), "JPEG", subsampling="4:2:0"), KEPT),
+        Odd(
+            "jpeg of odd sides",
+            encoded(Image.fromarray(pixels(5, 33, 41)), "JPEG", subsampling="4:2:0"),
+            KEPT,
+        ),
         Odd("jpeg grey", encoded(image.convert("L"), "JPEG"), KEPT),
         Odd("jpeg rgb", encoded(image, "JPEG", keep_rgb=True), KEPT),
         Odd("jpeg with restart markers", encoded(image, "JPEG", restart_marker_blocks=2), KEPT),
@@ -249,7 +289,12 @@ def _jpeg_files() -> list[Odd]:
         Odd("jpeg upright by exif", encoded(image, "JPEG", quality=90, exif=upright), KEPT, shown),
         Odd("jpeg of nonsense orientation", encoded(image, "JPEG", quality=90, exif=nonsense), KEPT, shown),
         Odd("jpeg of broken exif", _with_segment(plain, 0xE1, b"Exif\0\0MM\0*\xff\xff\xff\xff"), KEPT, shown),
-        Odd("jpeg with thumbnail", _with_segment(plain, 0xE1, b"Exif\0\0" + plain[:200] + b"\xff\xd9"), KEPT, shown),
+        Odd(
+            "jpeg with thumbnail",
+            _with_segment(plain, 0xE1, b"Exif\0\0" + plain[:200] + b"\xff\xd9"),
+            KEPT,
+            shown,
+        ),
         *turned,
         Odd(
             "jpeg of several pictures",
@@ -260,7 +305,12 @@ def _jpeg_files() -> list[Odd]:
         Odd("jpeg with fill bytes", plain[:2] + b"\xff\xff\xff" + plain[2:], KEPT, shown),
         Odd("jpeg without end marker", plain[:-2], "truncated"),
         Odd("jpeg progressive without its last scans", _without_last_scans(image), REENCODED),
-        Odd("jpeg with a broken segment at its end", plain[:-2] + b"\xff\xe5\xff\xf0abc\xff\xd9", REENCODED, shown),
+        Odd(
+            "jpeg with a broken segment at its end",
+            plain[:-2] + b"\xff\xe5\xff\xf0abc\xff\xd9",
+            REENCODED,
+            shown,
+        ),
         Odd("jpeg cut in half", plain[: len(plain) // 2], "truncated"),
         Odd("jpeg cut in its header", plain[:100], "truncated"),
         Odd("jpeg cut before its pixels", plain[:scan], "truncated"),
@@ -319,7 +369,9 @@ def _gif_frame(gif: bytes, width: int, height: int) -> bytes:
 def bmp(width: int, height: int, bits: int, body: bytes, compression: int = 0, table: bytes = b"") -> bytes:
     """A bitmap with the 40-byte information header."""
     offset = 54 + len(table)
-    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(body), 0, 0, len(table) // 4, 0)
+    header = struct.pack(
+        "<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(body), 0, 0, len(table) // 4, 0
+    )
     return b"BM" + struct.pack("<IHHI", offset + len(body), 0, 0, offset) + header + table + body
 
 
@@ -351,7 +403,12 @@ def _bmp_files() -> list[Odd]:
 
 def _os2(small: np.ndarray) -> bytes:
     body = small[::-1, :, ::-1].tobytes()
-    return b"BM" + struct.pack("<IHHI", 26 + len(body), 0, 0, 26) + struct.pack("<IHHHH", 12, 16, 16, 1, 24) + body
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 26 + len(body), 0, 0, 26)
+        + struct.pack("<IHHHH", 12, 16, 16, 1, 24)
+        + body
+    )
 
 
 def _webp_files() -> list[Odd]:
@@ -380,7 +437,12 @@ def _webp_files() -> list[Odd]:
             REENCODED,
             RGB,
         ),
-        Odd("webp turned by exif", encoded(image, "WEBP", lossless=True, exif=exif), REENCODED, RGB[::-1, ::-1]),
+        Odd(
+            "webp turned by exif",
+            encoded(image, "WEBP", lossless=True, exif=exif),
+            REENCODED,
+            RGB[::-1, ::-1],
+        ),
         Odd("webp bomb", extended[:canvas] + b"\xff\x3f\0\xff\x3f\0" + extended[canvas + 6 :], "too-large"),
         Odd("webp cut", lossless[: len(lossless) // 2], "truncated"),
         Odd("webp cut in its header", lossless[:14], "truncated"),

@@ -30,6 +30,17 @@ def png(number: int, **size: int) -> bytes:
     return encoded(Image.fromarray(pixels(number, **size)), "PNG")
 
 
+def memory(reset: bool = False) -> int:
+    """Kilobytes of memory that this process had at most, since it began or since the last reset.
+
+    `ru_maxrss` would begin with what the parent process had.
+    """
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = (one for one in Path("/proc/self/status").read_text().splitlines() if one.startswith("VmHWM"))
+    return int(line.split()[1])
+
+
 def write_folder(root: Path, counts: dict[str, int], first: int = 0) -> Path:
     """Writes `counts[folder]` different PNG files into every folder below root; returns root."""
     number = first

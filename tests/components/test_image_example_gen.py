@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -204,6 +205,73 @@ def test_unchanged_data_is_a_cache_hit_and_a_changed_or_added_file_is_not(tmp_pa
 
     project.run(data, IngestSettings(split=SplitSettings(seed=1)))
     assert project.executions()[5:] == ["COMPLETE"]
+
+
+def splits_by_digest(project: Project) -> dict[str, str]:
+    manifest = Path(project.artifact("Examples").uri) / "manifest.jsonl"
+    rows = map(json.loads, manifest.read_text().splitlines())
+    return {row["sha256"]: row["split"] for row in rows}
+
+
+def test_old_images_keep_their_split_when_new_ones_arrive_and_the_cache_still_hits(tmp_path):
+    data = write_folder(tmp_path / "data", {"a": 40, "b": 40})
+    project = Project(tmp_path)
+    project.run(data)
+    first = splits_by_digest(project)
+    # So many new images that a division from scratch would move old ones.
+    write_folder(data, {"a": 60, "b": 5}, first=1000)
+    project.run(data)
+    second = splits_by_digest(project)
+    assert len(second) == 145
+    assert first.items() <= second.items()
+    assert project.summary()["examples"]["test"] == {"a": 10, "b": 4}
+
+    # The ledger of the second run is that of the first; a third run must find it again, not the second's.
+    project.run(data)
+    assert project.executions() == ["COMPLETE", "COMPLETE", "CACHED"]
+    # Run anew without the cache, the same data are divided the same way.
+    project.run(data, cache=False)
+    assert splits_by_digest(project) == second
+
+    # Another seed asks for another division, so the old one is not kept.
+    project.run(data, IngestSettings(split=SplitSettings(seed=9)))
+    reseeded = splits_by_digest(project)
+    assert not first.items() <= reseeded.items()
+
+    # Back to data and settings of before: what was made for them is taken from the cache.
+    project.run(data)
+    assert project.executions()[-3:] == ["COMPLETE", "COMPLETE", "CACHED"]
+
+
+def test_a_new_span_is_ingested_and_an_old_one_is_not_again(tmp_path):
+    write_folder(tmp_path / "data" / "span-1", {"a": 20, "b": 20})
+    pattern = tmp_path / "data" / "span-{SPAN}"
+    project = Project(tmp_path)
+    project.run(pattern)
+    project.run(pattern)
+    assert project.executions() == ["COMPLETE", "CACHED"]
+    assert project.artifact("Examples").get_int_custom_property("span") == 1
+    assert project.artifact("Examples").span == 1
+
+    write_folder(tmp_path / "data" / "span-2", {"a": 10, "b": 10}, first=500)
+    project.run(pattern)
+    assert project.artifact("Examples").get_int_custom_property("span") == 2
+    assert project.summary()["files"] == 20
+    project.run(pattern, IngestSettings(spans=2))
+    assert project.summary()["files"] == 60
+    names = {row[features.FILENAME].decode() for row in read_split(project.artifact("Examples"), "test")}
+    assert names and all(name.startswith(("span-1/", "span-2/")) for name in names)
+
+
+def test_an_archive_is_ingested_like_a_folder(tmp_path):
+    data = write_folder(tmp_path / "pets", {"cat": 15, "dog": 15})
+    archive = shutil.make_archive(str(tmp_path / "pets"), "zip", data)
+    project = Project(tmp_path)
+    project.run(Path(archive))
+    project.run(Path(archive))
+    assert project.executions() == ["COMPLETE", "CACHED"]
+    assert project.summary()["classes"] == ["cat", "dog"]
+    assert not list(project.root.rglob("unpacked"))
 
 
 def test_a_bad_folder_fails_the_run_in_one_line_and_leaves_no_artifact(tmp_path):

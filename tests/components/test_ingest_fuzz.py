@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import resource
 import zlib
 from collections import Counter
 
 import numpy as np
 import tensorflow as tf
 from ingest_corpus import CORPUS, KEPT, REENCODED
+from ingest_samples import memory
 from PIL import Image
 
 from components.image_example_gen import images
@@ -35,7 +35,9 @@ def mutate(rng: random.Random) -> bytes:
                 for position in range(at, min(size, at + rng.randrange(1, 20))):
                     data[position] = rng.randrange(256)
             case 2:
-                data[at : at + 4] = rng.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\x0f\xa0"))
+                data[at : at + 4] = rng.choice(
+                    (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\x0f\xa0")
+                )
             case 3:
                 del data[max(at, 12) :]
             case 4:
@@ -67,7 +69,7 @@ def mend_checksums(data: bytes) -> bytes:
 def test_mutants_are_refused_or_decode_alike_everywhere() -> None:
     rng = random.Random(20)
     fates: Counter[str] = Counter()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory(reset=True)
     for number in range(MUTANTS):
         data = mutate(rng)
         try:
@@ -84,5 +86,5 @@ def test_mutants_are_refused_or_decode_alike_everywhere() -> None:
     # The seed is fixed: enough mutants must get past the first look for the test to mean something.
     assert fates["accepted"] > MUTANTS / 10
     assert fates["truncated"] > 50 and fates["corrupt"] > 50
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 400_000, f"{grown} kB more memory"
+    grown = memory() - before
+    assert grown < 300_000, f"{grown} kB more memory"

@@ -34,7 +34,7 @@ class Crowd:
 
     def __init__(self, **limits: object):
         self.model = Model()
-        self.batcher = GreedyBatcher(self.model, BatchLimits(**limits))
+        self.batcher = GreedyBatcher(self.model, BatchLimits(max_parallel=1, **limits))
         self.pool = ThreadPoolExecutor(20)
         self.first = self.ask(1)
         assert self.model.started.wait(10)

@@ -134,9 +134,7 @@ def test_health_tells_of_the_server_and_each_model(server: LocalServer):
 def test_reflection_lists_and_describes_the_services(server: LocalServer):
     asked = [
         reflection_pb2.ServerReflectionRequest(list_services=""),
-        reflection_pb2.ServerReflectionRequest(
-            file_containing_symbol="tensorflow.serving.PredictionService.Predict"
-        ),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="tensorflow.serving.PredictionService"),
     ]
     with grpc.insecure_channel(server.address) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)

@@ -21,11 +21,14 @@ from serving.flags import ServerOptions, parse
 from serving.local import LocalServer, LocalServerError
 from tests.serving.samples import MODEL, colour, encoded
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "serving.server", "--host=127.0.0.1"]
 
 
 def start(*flags: str) -> subprocess.Popen:
-    return subprocess.Popen([*COMMAND, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*COMMAND, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
 
 
 def event(process: subprocess.Popen) -> dict:
@@ -144,7 +147,9 @@ def test_the_local_server_dies_with_its_parent(base_path: Path):
         f"server = LocalServer({str(base_path)!r}, {MODEL!r}).__enter__()\n"
         "print(server.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60, cwd=ROOT
+    )
     child = int(done.stdout)
     try:
         watch = os.pidfd_open(child)

@@ -1,4 +1,4 @@
-"""The life of models and versions, on disk and in the configuration, with real SavedModels in a real server."""
+"""The life of models and versions, on disk and in the configuration, in a real server."""
 
 import shutil
 from collections.abc import Callable, Iterator

@@ -10,7 +10,9 @@ import os
 import re
 from typing import NamedTuple
 
-from components.image_example_gen import files
+from components.image_example_gen import archive, files, source
+from components.image_example_gen.settings import IngestSettings
+from components.image_example_gen.source import Listing
 from components.image_example_gen.walk import shown
 from modules.errors import InputError
 
@@ -36,10 +38,13 @@ def resolve(path: str, window: int) -> Resolved:
     Raises:
       InputError: the path uses the marks wrongly, or nothing on disk matches it.
     """
+    path = path.rstrip("/") or path
     names = [match[1] for match in _SPEC.finditer(path)]
     if not names:
         if "{" in path and re.search(r"\{(span|version)", path, re.IGNORECASE):
-            raise InputError(f"{path}: write the marks as {{SPAN}} and {{VERSION}}, or {{SPAN:4}} for four digits")
+            raise InputError(
+                f"{path}: write the marks as {{SPAN}} and {{VERSION}}, or {{SPAN:4}} for four digits"
+            )
         return Resolved(path, ("",), 0, 0)
     if names.count("SPAN") != 1 or names.count("VERSION") > 1:
         raise InputError(f"{path}: {{SPAN}} must stand once in data.path, and {{VERSION}} at most once")
@@ -54,6 +59,39 @@ def resolve(path: str, window: int) -> Resolved:
         latest[span] = max(latest.get(span, (version, part)), (version, part))
     spans = sorted(latest)[-window:]
     return Resolved(root, tuple(latest[span][1] for span in spans), spans[-1], max(latest[spans[-1]][0], 0))
+
+
+def list_data(data: Resolved, settings: IngestSettings, scratch: str) -> Listing:
+    """Lists what a path means; an archive is unpacked into `scratch`, which the caller removes.
+
+    Raises:
+      InputError: it cannot be used, as `source.list_source` and `archive.unpack` say.
+    """
+    if not archive.is_archive(data.root):
+        return source.list_source(data.root, settings, data.parts)
+    if files.is_remote(data.root) or files.is_remote(scratch):
+        raise InputError(
+            f"{shown(data.root)}: an archive must lie on this machine; unpack it, or copy it here"
+        )
+    folder, refused = archive.unpack(data.root, os.path.join(scratch, "unpacked"), settings.max_file_bytes)
+    listing = source.list_source(folder, settings, name=data.root)
+    listing.refused = sorted([*listing.refused, *refused])
+    return listing
+
+
+def fingerprint(data: Resolved, settings: IngestSettings) -> str:
+    """A digest that changes when the data do; an archive is known by its name, size and time.
+
+    Raises:
+      InputError: the data cannot be used, as far as can be told without unpacking.
+    """
+    if not archive.is_archive(data.root):
+        return source.fingerprint(source.list_source(data.root, settings, data.parts))
+    try:
+        status = os.stat(data.root)
+    except OSError as error:
+        raise InputError(f"{shown(data.root)}: cannot be read ({error.strerror}); mend data.path") from None
+    return f"{os.path.basename(data.root)} {status.st_size} {status.st_mtime_ns}"
 
 
 def _matches(root: str, components: list[str]) -> list[tuple[int, int, str]]:
