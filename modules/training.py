@@ -80,6 +80,7 @@ def fit(
         # Evaluation needs no gradients, so larger batches are faster and cost no memory to speak of.
         validation_data=input_pipeline.evaluation_batches(validation, max(256, settings.batch_size)),
         callbacks=callbacks,
+        shuffle=False,  # the batches come shuffled
         verbose=0,
     )
     if not np.isfinite(recorder.epochs[-1]["loss"]):

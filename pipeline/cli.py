@@ -258,7 +258,8 @@ def freeze(
 
     run_id = schema.freeze(workdir, output, force)
     out.print(
-        f"{output}: the schema of run {run_id}. Edit it, and name it as gate.schema_file in the configuration.",
+        f"{output}: the schema of run {run_id}. Edit it, and name it as gate.schema_file of the "
+        "configuration.",
         soft_wrap=True,
     )
 

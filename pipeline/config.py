@@ -99,10 +99,26 @@ def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path |
         changes["data"] = config.data.model_copy(update={"path": _absolute(config.data.path, folder)})
     if config.gate.schema_file:
         schema = _absolute(config.gate.schema_file, folder)
-        if not pathlib.Path(schema).is_file():
-            raise InputError(f"{path}: gate.schema_file: there is no file {schema}.")
+        read_schema(pathlib.Path(schema))
         changes["gate"] = config.gate.model_copy(update={"schema_file": schema})
     return config.model_copy(update=changes)
+
+
+def read_schema(path: pathlib.Path) -> Any:
+    """Reads a schema in text format.
+
+    Raises:
+      InputError: when there is none, naming line and column where it is malformed.
+    """
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), schema_pb2.Schema())
+    except FileNotFoundError:
+        raise InputError(f"gate.schema_file: there is no file {path}.") from None
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise InputError(f"gate.schema_file: {path} is no schema in text format: {error}.") from error
 
 
 def _absolute(path: str, folder: pathlib.Path) -> str:

@@ -16,7 +16,6 @@ from tfx.components import (
     Trainer,
     Transform,
 )
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.common.resolver import Resolver
@@ -37,6 +36,7 @@ from components.drift_gate.component import DriftGate
 from components.drift_gate.strategy import LatestIfAny
 from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
+from components.kept_schema.component import KeptSchema
 from components.pusher.executor import Executor as AtomicPusherExecutor
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
@@ -97,7 +97,7 @@ def create_pipeline(
 
     # Says what the figures may be: inferred from this data, or kept by the user.
     if config.gate.schema_file:
-        schema_gen = ImportSchemaGen(schema_file=config.gate.schema_file)
+        schema_gen = KeptSchema(text=pathlib.Path(config.gate.schema_file).read_text(encoding="utf-8"))
     else:
         schema_gen = SchemaGen(statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True)
 

@@ -93,7 +93,7 @@ def test_the_schema_can_be_kept_and_is_held_against_later_data(
     with pytest.raises(InputError, match="--force"):
         schema.freeze(project.workdir, kept, overwrite=False)
     result = project.run(f"gate.schema_file={kept}")
-    assert result["nodes"]["ImportSchemaGen"]["state"] == "complete"
+    assert result["nodes"]["KeptSchema"]["state"] == "complete"
     kept.write_text(kept.read_text().replace('value: "cherry"', 'value: "plum"'))
     result = project.run(f"gate.schema_file={kept}")
     assert result["exit_code"] == 2

@@ -47,13 +47,15 @@ def DataGate(
         for split in artifact_utils.decode_split_names(anomalies.split_names)
         for problem in _anomalies(artifact_utils.get_split_uri([anomalies], split), split)
     ]
-    problems += _class_problems(statistics, _label_domain(kept))
+    classes = _classes(statistics)
+    problems += _class_problems(classes, _label_domain(kept))
     if problems:
         raise InputError(
             "The data gate stopped the run: " + "; ".join(problems) + ". Mend the data, or the schema if "
             "the data is right."
         )
     _describe_what_is_read(kept)
+    _name_the_classes(kept, classes[features.TRAIN])
     io_utils.write_pbtxt_file(f"{checked_schema.uri}/schema.pbtxt", kept)
 
 
@@ -77,11 +79,8 @@ def _label_domain(schema: schema_pb2.Schema) -> set[str]:
     return set()
 
 
-def _class_problems(statistics: ExampleStatistics, domain: set[str]) -> list[str]:
-    """Classes that a split has and the training split lacks, and those that the schema expects in vain.
-
-    TFDV reports neither: to it, a value that does not occur is no anomaly.
-    """
+def _classes(statistics: ExampleStatistics) -> dict[str, set[str]]:
+    """Class names by split."""
     # Imported here, after tfx: it imports TFDV, which needs that order.
     from tfx.components.statistics_gen import stats_artifact_utils
 
@@ -95,7 +94,15 @@ def _class_problems(statistics: ExampleStatistics, domain: set[str]) -> list[str
             if features.LABEL in (feature.name, *feature.path.step)
         ]
         classes[split] = {bucket.label for bucket in label.string_stats.rank_histogram.buckets}
-    known = classes.pop(features.TRAIN)
+    return classes
+
+
+def _class_problems(classes: dict[str, set[str]], domain: set[str]) -> list[str]:
+    """Classes that a split has and the training split lacks, and those that the schema expects in vain.
+
+    TFDV reports neither: to it, a value that does not occur is no anomaly.
+    """
+    known = classes[features.TRAIN]
     unknown = [
         f"{split}: class {name!r} does not occur in the training split"
         for split, found in classes.items()
@@ -103,6 +110,13 @@ def _class_problems(statistics: ExampleStatistics, domain: set[str]) -> list[str
     ]
     gone = [f"class {name!r} is in the schema and has no images" for name in sorted(domain - known)]
     return unknown + gone
+
+
+def _name_the_classes(schema: schema_pb2.Schema, names: set[str]) -> None:
+    """Lists the classes where TFDV did not: it takes names such as `7` for numbers, and gives up on many."""
+    if not _label_domain(schema):
+        (label,) = [feature for feature in schema.feature if feature.name == features.LABEL]
+        label.string_domain.value.extend(sorted(names))
 
 
 def _describe_what_is_read(schema: schema_pb2.Schema) -> None:
