@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 import sys
 from importlib import metadata
@@ -146,7 +147,9 @@ def serve(
 
     Further flags of tensorflow_model_server are understood as well.
     """
-    from serving import server
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    from pipeline import quiet
+    from serving import flags, server
     from serving.errors import StartError
 
     if model_base_path is None:
@@ -154,9 +157,22 @@ def serve(
     arguments = ["--port", str(port), "--rest_api_port", str(rest_api_port)]
     arguments += ["--model_name", model_name or "default", "--model_base_path", str(model_base_path)]
     try:
-        sys.exit(server.main([*arguments, *context.args]))
+        options = flags.parse([*arguments, *context.args])
+        with quiet.without_greeting():
+            server.serve(options, _print_server_event)
     except StartError as error:
         raise InputError(str(error)) from error
+
+
+def _print_server_event(event: dict[str, Any]) -> None:
+    match event:
+        case {"event": "listening", "port": port, "rest_api_port": rest}:
+            rest_text = f" and localhost:{rest} (REST)" if rest else ""
+            out.print(f"Listening at localhost:{port} (gRPC){rest_text}; Ctrl-C stops.")
+        case {"event": "loaded", "model": model, "version": version}:
+            out.print(f"Serving {model}, version {version}.")
+        case {"event": "unloaded", "model": model, "version": version}:
+            out.print(f"Unloaded {model}, version {version}.")
 
 
 def _pushed_model(workdir: pathlib.Path, name: str | None) -> tuple[str, pathlib.Path]:
@@ -241,8 +257,10 @@ def architectures(
 ) -> None:
     """List the networks with their parameters at an image size."""
     from pipeline import architectures as listing
+    from pipeline import quiet
 
-    listing.show(image_size, channels, classes, out, as_json=json_)
+    with quiet.without_greeting():
+        listing.show(image_size, channels, classes, out, as_json=json_)
 
 
 @schema_app.command(epilog="Example: imagemill schema freeze --output schema.pbtxt")

@@ -32,7 +32,7 @@ def main() -> int:
         soft_wrap=True,
     )
 
-    out.print("[bold]Pipeline[/]")
+    out.print("\n[bold]Pipeline[/]")
     with view.RunView(err) as live:
         result = run.run(configs.load(_CONFIG, data=data), workdir, True, live.listen)
     log = runs.RunFolder(workdir / "runs" / result["run_id"]).log
@@ -40,7 +40,7 @@ def main() -> int:
     if result["exit_code"]:
         return result["exit_code"]
 
-    out.print("[bold]Serving[/]  the test split's files, sent over gRPC")
+    out.print("\n[bold]Serving[/]  the test split's files, sent over gRPC")
     name = configs.load(_CONFIG).push.model_name
     correct = total = 0
     table = Table("image", "is", "predicted", "confidence", box=None, pad_edge=False)
@@ -65,7 +65,7 @@ def main() -> int:
                     f"{prediction.confidence:.4f}",
                 )
     out.print(table)
-    out.print(f"Served accuracy over {total:,} test images: {correct / total:.4f}")
+    out.print(f"\nServed accuracy over {total:,} test images: {correct / total:.4f}")
     return 0
 
 

@@ -124,7 +124,7 @@ def create_pipeline(
         settings=config.drift,
         code=code_version("components/drift_gate"),
     )
-    drift_gate.add_upstream_node(gate)
+    previous_data.add_upstream_node(gate)
 
     # Computes the class vocabulary and scaling, and exports the graph of decode and resize. Neither
     # materialized images nor their statistics: both cost many times what the trainer's decoding does.

@@ -103,7 +103,7 @@ def _refusals(evaluation: str) -> list[str]:
             name, threshold = failure.metric_key.name, failure.metric_threshold
             value = metrics["candidate"][name]
             if failure.metric_key.is_diff or threshold.HasField("change_threshold"):
-                allowed = -threshold.change_threshold.absolute.value
+                allowed = round(-threshold.change_threshold.absolute.value, 6)
                 reasons.append(
                     f"{name} {value:.4f} is lower than that of the model in production, "
                     f"{metrics['baseline'][name]:.4f} (evaluate.max_regression is {allowed:.4g})"

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from rich.console import Console
 
-from components.image_example_gen import source
+from components.image_example_gen import data
 from modules.errors import InputError
 from pipeline import runs
 from pipeline.config import Config
@@ -82,8 +82,7 @@ def run(config: Config, workdir: pathlib.Path, cache: bool, listener: Listener) 
 def _check_data(config: Config) -> None:
     if not config.data.path:
         raise InputError("No data: give --data FOLDER, or data.path in the configuration.")
-    if "://" not in config.data.path:
-        source.list_source(config.data.path, config.data.ingest)
+    data.check(config.data.path, config.data.ingest)
 
 
 def _remove_left_overs(workdir: pathlib.Path) -> None:

@@ -146,9 +146,7 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
     console.print(_metrics_table(result))
     if result["pushed_version"]:
         console.print(
-            Text.assemble(
-                ("Pushed ", "green"), f"version {result['pushed_version']}: {result['pushed_path']}"
-            ),
+            Text.assemble(("Pushed ", "green"), shown_path(result["pushed_path"])),
             soft_wrap=True,
         )
     else:

@@ -170,9 +170,7 @@ class Target:
                 )
             case grpc.StatusCode.UNAVAILABLE:
                 kind = ServerUnavailable
-                line = (
-                    f"no model server answers at {self.address}: {told}; is it running, and the port right?"
-                )
+                line = f"{self.address} is not available: {told}; see that a server runs there, or try later"
             case grpc.StatusCode.NOT_FOUND:
                 kind = ModelNotFound
                 line = f"{self} is not served: {told}; ask for a name and version that the server has"

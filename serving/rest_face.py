@@ -89,7 +89,9 @@ class RestFace:
                 f"cannot listen on {host}:{port}: {error.strerror}; choose another --rest_api_port"
             ) from None
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, name="rest", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="rest", daemon=True
+        )
 
     def start(self) -> None:
         self._thread.start()

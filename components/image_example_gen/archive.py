@@ -6,11 +6,13 @@ listed; files above the size limit are not unpacked; what a member claims of its
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, NamedTuple, cast
@@ -62,8 +64,9 @@ def unpack(path: str, target: str, max_file_bytes: int) -> Unpacked:
                 refused.append(Refused(member.name, *reason, member.size))
     except FileNotFoundError:
         raise InputError(f"{shown(path)}: no such archive; mend data.path") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise InputError(f"{shown(path)}: is damaged or no archive ({error}); make it anew") from None
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise InputError(f"{shown(path)}: is damaged or no archive ({first_line}); make it anew") from None
     except RuntimeError as error:  # zipfile's word for a password that is asked for
         raise InputError(f"{shown(path)}: cannot be unpacked ({error}); make it without a password") from None
     except OSError as error:
@@ -89,12 +92,18 @@ def _zip_members(path: str) -> Iterator[_Member]:
 
 
 def _tar_members(path: str) -> Iterator[_Member]:
-    with tarfile.open(path, "r|*") as archive:
-        for info in archive:
+    with tarfile.open(path, "r:*") as archive:
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # or it would keep every header
             if not info.isdir():
                 # A plain file always has contents; others are never opened.
                 contents = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
                 yield _Member(info.name, info.isreg(), info.size, contents)
+        # tarfile takes a damaged header for the end and says nothing; the real end is a block of zeros.
+        assert archive.fileobj is not None  # open for reading
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends early")
 
 
 def _unpack_member(member: _Member, target: str, max_file_bytes: int) -> tuple[str, str] | None:

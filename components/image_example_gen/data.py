@@ -79,6 +79,15 @@ def list_data(data: Resolved, settings: IngestSettings, scratch: str) -> Listing
     return listing
 
 
+def check(path: str, settings: IngestSettings) -> None:
+    """Tells a mistake in the data path before anything runs; an archive is not opened for that.
+
+    Raises:
+      InputError: nothing can be ingested from there.
+    """
+    fingerprint(resolve(path, settings.spans), settings)
+
+
 def fingerprint(data: Resolved, settings: IngestSettings) -> str:
     """A digest that changes when the data do; an archive is known by its name, size and time.
 

@@ -32,12 +32,13 @@ PARTS_SEPARATOR = "\n"
 
 
 class _Earlier(NamedTuple):
-    """An earlier ingest of this pipeline: its fingerprint, the ledger it used, its examples, its settings."""
+    """An earlier ingest of this pipeline: what it read and how, the ledger it used, its examples."""
 
     fingerprint: str
     ledger: str
     examples: str
     settings: str
+    code: str
 
 
 class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
@@ -82,10 +83,11 @@ class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
         self, execution_info: data_types.ExecutionInfo, fingerprint: str, settings: IngestSettings
     ) -> str:
         """The `examples` folder whose division is kept, or "" where there is none to keep."""
-        current = execution_info.exec_properties["settings"]
+        given = execution_info.exec_properties
+        current = (fingerprint, given["settings"], given.get("code") or "")
         earlier = self._earlier_ingests(execution_info)
         for one in earlier:
-            if one.fingerprint == fingerprint and one.settings == current:
+            if (one.fingerprint, one.settings, one.code) == current:
                 return one.ledger
         for one in earlier:
             before = IngestSettings.model_validate_json(one.settings)
@@ -113,14 +115,15 @@ class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
             earlier = []
             for execution in execution_lib.sort_executions_newest_to_oldest(executions):
                 outputs = execution_lib.get_output_artifacts(handle, execution.id)
-                settings = execution.custom_properties["settings"].string_value
+                properties = execution.custom_properties
                 for examples in outputs.get("examples", []):
                     earlier.append(
                         _Earlier(
                             examples.get_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME),
                             examples.get_string_custom_property(LEDGER),
                             examples.uri,
-                            settings,
+                            properties["settings"].string_value,
+                            properties["code"].string_value,
                         )
                     )
         return earlier

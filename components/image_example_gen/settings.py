@@ -75,7 +75,7 @@ class IngestSettings(Settings):
         ge=1,
         le=170_000_000,
         description="Images of more pixels are refused by their header, before they are decoded. "
-        "A pixel costs up to 12 bytes of memory while it is read.",
+        "A pixel costs up to 16 bytes of memory while it is read.",
     )
     max_file_bytes: int = Field(
         100_000_000, ge=1, le=2_000_000_000, description="Larger files are refused without being read."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import socket
 import tarfile
 import threading
@@ -261,6 +262,7 @@ def test_the_latest_spans_and_their_latest_versions_are_read(tmp_path: Path) -> 
         write_folder(tmp_path / f"span-{span}" / f"v{version}", {"a": 1, "b": 1}, first=span * 100 + version)
     write_folder(tmp_path / "span-x" / "v1", {"a": 1})
     pattern = f"{tmp_path}/span-{{SPAN}}/v{{VERSION}}"
+    data.check(pattern, SETTINGS)
     assert data.resolve(pattern, 1) == (str(tmp_path), ("span-10/v1",), 10, 1)
     assert data.resolve(pattern, 2) == (str(tmp_path), ("span-2/v10", "span-10/v1"), 10, 1)
     listing = data.list_data(data.resolve(pattern, 2), SETTINGS, "")
@@ -351,6 +353,18 @@ def test_members_above_the_limit_and_lies_about_sizes_are_refused(tmp_path: Path
     path = _zip(tmp_path / "x.zip", {"a/bomb.png": bytes(50_000), "a/1.png": png(1), "b/2.png": png(2)})
     unpacked = archive.unpack(str(path), str(tmp_path / "target"), 10_000)
     assert [(one.path, one.reason) for one in unpacked.refused] == [("a/bomb.png", "too-large")]
+
+
+@pytest.mark.parametrize("suffix", ["zip", "gztar", "xztar"])
+def test_a_damaged_archive_is_told_in_one_line(tmp_path: Path, suffix: str) -> None:
+    root = write_folder(tmp_path / "pets", {"cat": 20, "dog": 20})
+    path = Path(shutil.make_archive(str(tmp_path / "made"), suffix, root))
+    whole = path.read_bytes()
+    middle = len(whole) // 3
+    path.write_bytes(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    with pytest.raises(InputError, match="damaged") as raised:
+        archive.unpack(str(path), str(tmp_path / "target"), 100_000)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["broken.zip", "broken.tar", "missing.zip", "missing.tar.gz"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import text_format
 
 from serving import protos
 from serving.client import Classifier, ModelNotFound
@@ -33,8 +34,6 @@ class Site:
     def reload(self) -> Any:
         """Sends all models by HandleReloadConfigRequest."""
         request = protos.model_management.ReloadConfigRequest()
-        from google.protobuf import text_format
-
         text_format.Parse(self.text(), request.config)
         return self._channel.unary_unary(
             RELOAD,
