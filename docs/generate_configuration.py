@@ -30,7 +30,9 @@ def text() -> str:
     for name, field in Config.model_fields.items():
         parts.append(f"## `{name}`\n\n{_first_line(field.annotation)}\n")
         parts.append(_table(field.annotation, prefix=f"{name}."))
-    parts.append("## Options of the networks\n\nKeys of `model` beside those above, by `model.architecture`.\n")
+    parts.append(
+        "## Options of the networks\n\nKeys of `model` beside those above, by `model.architecture`.\n"
+    )
     for name in registry.names():
         architecture = registry.get(name)
         parts.append(f"### `{name}`\n\n{architecture.summary}\n")
@@ -59,7 +61,7 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     return rows
 
 
-def _type(annotation: Any) -> str:  # noqa: ANN401 - any type annotation
+def _type(annotation: Any) -> str:
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is Literal:

@@ -8,27 +8,61 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from modules import exif
 from modules.settings import PixelSettings, TransformSettings
 
+Colour = tuple[int, int, int]
+WHITE: Colour = (255, 255, 255)
 
-def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes one image.
+
+def decode(encoded: tf.Tensor, channels: int, background: Colour = WHITE) -> tf.Tensor:
+    """Decodes one image as Pillow shows it: upright, and with transparency over a background.
 
     Args:
-      encoded: string scalar, the file's bytes: JPEG, PNG, GIF (first frame), BMP or WebP.
+      encoded: string scalar, the file's bytes: JPEG, PNG, GIF (first frame), BMP or WebP. Transparency is
+        blended for PNG, and orientation applied for JPEG; the ingest and the client have no other kinds left.
       channels: 1 or 3.
+      background: red, green, blue behind transparent pixels.
 
     Returns:
       uint8 (height, width, channels).
     """
-    # `decode_image` takes libjpeg's fast, inexact DCT; Pillow and browsers take the accurate one.
-    colour = tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    colour = tf.case(
+        [
+            (tf.io.is_jpeg(encoded), lambda: _decode_jpeg(encoded)),
+            (_is_png(encoded), lambda: _decode_png(encoded, background)),
+        ],
+        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
     )
     colour.set_shape([None, None, 3])
     return colour if channels == 3 else grey(colour)
+
+
+def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    # `decode_image` takes libjpeg's fast, inexact DCT; Pillow and browsers take the accurate one.
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    return exif.upright(image, exif.orientation(encoded))
+
+
+def _is_png(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n")
+
+
+def _decode_png(encoded: tf.Tensor, background: Colour) -> tf.Tensor:
+    image = tf.io.decode_png(encoded, channels=4)
+    colour, alpha = image[..., :3], image[..., 3:]
+    opaque = tf.reduce_all(tf.equal(alpha, 255))
+    return tf.cond(opaque, lambda: colour, lambda: _over(colour, alpha, background))
+
+
+def _over(colour: tf.Tensor, alpha: tf.Tensor, background: Colour) -> tf.Tensor:
+    """Pillow's `alpha_composite` on an opaque background, in its integer arithmetic."""
+    alpha = tf.cast(alpha, tf.int32)
+    blended = tf.cast(colour, tf.int32) * alpha + tf.constant(background) * (255 - alpha)
+    # (x + x / 256) / 256 divides by 255; Pillow carries seven more bits, which decide the rounding.
+    scaled = blended * 128 + (128 << 7)
+    shift = tf.bitwise.right_shift
+    return tf.cast(shift(shift(shift(scaled, 8) + scaled, 8), 7), tf.uint8)
 
 
 def grey(colour: tf.Tensor) -> tf.Tensor:
@@ -88,18 +122,21 @@ def _resize_to_cover(image: tf.Tensor, height: int, width: int, method: str, ant
     return tf.image.resize_with_crop_or_pad(resized, height, width)
 
 
-def decode_batch(encoded: tf.Tensor, pixels: PixelSettings, transform: TransformSettings) -> tf.Tensor:
+def decode_batch(
+    encoded: tf.Tensor, pixels: PixelSettings, transform: TransformSettings, background: Colour = WHITE
+) -> tf.Tensor:
     """Decodes and resizes a batch.
 
     Args:
       encoded: string (batch,), the files' bytes.
+      pixels, transform, background: as for `decode` and `resize`.
 
     Returns:
       uint8 (batch, height, width, channels).
     """
     signature = tf.TensorSpec([*pixels.image_size, pixels.channels], tf.uint8)
     return tf.map_fn(
-        lambda one: resize(decode(one, pixels.channels), pixels, transform),
+        lambda one: resize(decode(one, pixels.channels, background), pixels, transform),
         encoded,
         fn_output_signature=signature,
     )

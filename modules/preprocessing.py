@@ -39,6 +39,7 @@ class PreprocessingSettings(BaseModel):
 
     pixels: PixelSettings
     transform: TransformSettings
+    background: tuple[int, int, int]
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -55,7 +56,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
     settings = PreprocessingSettings.model_validate_json(custom_config["settings"])
     encoded = tf.reshape(inputs[features.IMAGE], [-1])
     labels = tf.reshape(inputs[features.LABEL], [-1])
-    pixels = decode_batch(encoded, settings.pixels, settings.transform)
+    pixels = decode_batch(encoded, settings.pixels, settings.transform, settings.background)
     scale, offset = _scaling(pixels, settings.transform.scaling, settings.pixels.channels)
     # Outputs of Transform have a batch dimension; the figures are the same in every row.
     rows = [tf.shape(encoded)[0], 1]

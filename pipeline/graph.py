@@ -137,7 +137,7 @@ def create_pipeline(
         disable_statistics=True,
         custom_config={
             "settings": preprocessing.PreprocessingSettings(
-                pixels=config.data.pixels, transform=config.transform
+                pixels=config.data.pixels, transform=config.transform, background=config.data.background
             ).model_dump_json(),
             "code": code_version("modules"),
         },

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from modules import pixels
+from modules.exif import orientation
 from modules.settings import PixelSettings, TransformSettings
 
 RNG = np.random.default_rng(0)
@@ -49,6 +50,39 @@ def test_decodes_what_pillow_shows(encoded: bytes, channels: int) -> None:
     if channels == 1:
         expected = np.asarray(Image.fromarray(expected).convert("L"))[..., np.newaxis]
     np.testing.assert_array_equal(pixels.decode(tf.constant(encoded), channels).numpy(), expected)
+
+
+@pytest.mark.parametrize("stated", range(10))
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_phones_photos_are_upright(stated: int, order: str) -> None:
+    exif = Image.Exif()
+    exif.endian = order
+    exif[0x010F] = "a camera"
+    exif[0x0112] = stated
+    encoded = _encoded(NOISE, "JPEG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB")
+    for decode in (pixels.decode, tf.function(pixels.decode)):
+        np.testing.assert_array_equal(decode(tf.constant(encoded), 3), expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=80), st.integers(0, 80))
+def test_broken_exif_is_upright_or_turned_but_never_an_error(junk: bytes, cut: int) -> None:
+    exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    stated = orientation(tf.constant(b"\xff\xd8\xff\xe1\0\x22Exif\0\0" + exif[:cut] + junk))
+    assert 1 <= stated <= 8
+
+
+@pytest.mark.parametrize("background", [(255, 255, 255), (10, 200, 90)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_is_blended_as_pillow_does(background: tuple[int, int, int], mode: str) -> None:
+    image = Image.fromarray(RNG.integers(0, 256, (40, 30, 4), np.uint8), "RGBA").convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    below = Image.new("RGBA", image.size, (*background, 255))
+    below.alpha_composite(image.convert("RGBA"))
+    decoded = pixels.decode(tf.constant(buffer.getvalue()), 3, background)
+    np.testing.assert_array_equal(decoded, np.asarray(below.convert("RGB")))
 
 
 @settings(max_examples=200, deadline=None)
