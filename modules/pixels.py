@@ -14,6 +14,9 @@ from modules.settings import PixelSettings, TransformSettings
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 
+# The chunks before the pixels: a colour profile of some kilobytes may stand before the transparency.
+_PNG_HEAD_BYTES = 1 << 15
+
 
 def decode(encoded: tf.Tensor, channels: int, background: Colour = WHITE) -> tf.Tensor:
     """Decodes one image as Pillow shows it: upright, and with transparency over a background.
@@ -49,16 +52,39 @@ def _is_png(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_png(encoded: tf.Tensor, background: Colour) -> tf.Tensor:
-    image = tf.io.decode_png(encoded, channels=4)
-    colour, alpha = image[..., :3], image[..., 3:]
-    opaque = tf.reduce_all(tf.equal(alpha, 255))
-    return tf.cond(opaque, lambda: colour, lambda: _over(colour, alpha, background))
+    # Only where there is an alpha channel: asked for one, TensorFlow gives images of fewer than 8 bits a
+    # channel (and palettes) an alpha of a few 255ths.
+    return tf.cond(
+        _has_alpha(encoded),
+        lambda: _over(tf.io.decode_png(encoded, channels=4), background),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
 
 
-def _over(colour: tf.Tensor, alpha: tf.Tensor, background: Colour) -> tf.Tensor:
-    """Pillow's `alpha_composite` on an opaque background, in its integer arithmetic."""
-    alpha = tf.cast(alpha, tf.int32)
-    blended = tf.cast(colour, tf.int32) * alpha + tf.constant(background) * (255 - alpha)
+def _has_alpha(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether a PNG has transparent pixels: by its colour type, or by a tRNS chunk before the first IDAT.
+
+    Specification: W3C PNG (third edition), sections 11.2.1 and 11.3.1.1.
+    """
+    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _PNG_HEAD_BYTES), tf.uint8)
+    colour_type = tf.concat([head, tf.zeros([26], tf.uint8)], axis=0)[25]
+    has_channel = tf.equal(colour_type, 4) | tf.equal(colour_type, 6)
+    return has_channel | (_position(head, b"tRNS") < _position(head, b"IDAT"))
+
+
+def _position(data: tf.Tensor, wanted: bytes) -> tf.Tensor:
+    """Where a byte sequence begins in uint8 (n,); n when it does not occur."""
+    starts = tf.maximum(tf.size(data) - len(wanted) + 1, 0)
+    found = tf.reduce_all([tf.equal(data[i : starts + i], byte) for i, byte in enumerate(wanted)], axis=0)
+    first = tf.argmax(tf.cast(found, tf.int32), output_type=tf.int32)
+    return tf.where(tf.reduce_any(found), first, tf.size(data))
+
+
+def _over(image: tf.Tensor, background: Colour) -> tf.Tensor:
+    """RGBA uint8 over a colour: Pillow's `alpha_composite`, in its integer arithmetic."""
+    values = tf.cast(image, tf.int32)
+    colour, alpha = values[..., :3], values[..., 3:]
+    blended = colour * alpha + tf.constant(background) * (255 - alpha)
     # (x + x / 256) / 256 divides by 255; Pillow carries seven more bits, which decide the rounding.
     scaled = blended * 128 + (128 << 7)
     shift = tf.bitwise.right_shift

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modules.errors import InputError
+from pipeline import schema
 from tests.conftest import Project
 
 
@@ -88,3 +90,20 @@ def test_a_kept_schema_refuses_a_class_it_does_not_know_and_misses_one(
     assert "class 'storm' is in the schema and has no images" in result["error"]
     assert "label: Unexpected string values" in result["error"]
     assert "brightness: Out-of-range values" in result["error"]
+
+
+def test_the_schema_can_be_kept_and_is_held_against_later_data(
+    spans: Project, tmp_path: pathlib.Path
+) -> None:
+    kept = tmp_path / "kept.pbtxt"
+    schema.freeze(spans.workdir, kept, overwrite=False)
+    assert 'value: "cherry"' in kept.read_text()
+    with pytest.raises(InputError, match="--force"):
+        schema.freeze(spans.workdir, kept, overwrite=False)
+    result = _run(spans, f"gate.schema_file={kept}", "drift.accept=true")
+    assert result["nodes"]["KeptSchema"]["state"] == "complete"
+    kept.write_text(kept.read_text().replace('value: "cherry"', 'value: "plum"'))
+    result = _run(spans, f"gate.schema_file={kept}", "drift.accept=true")
+    assert result["exit_code"] == 2
+    assert "cherry" in result["error"]
+    assert "class 'plum' is in the schema and has no images" in result["error"]

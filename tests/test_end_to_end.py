@@ -15,8 +15,7 @@ from tfx.dsl.compiler import constants
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from modules import features
-from modules.errors import InputError
-from pipeline import config, launch, local, schema
+from pipeline import config, launch, local
 from serving.client import Classifier
 from serving.local import LocalServer
 from tests.conftest import COLOURS, Project
@@ -82,23 +81,6 @@ def test_the_trainer_leaves_a_record(project: Project) -> None:
     assert [epoch["kept"] for epoch in history].count(True) == 1
     assert all(epoch["images_per_second"] > 0 for epoch in history)
     assert json.loads((record / "classes.json").read_text()) == sorted(COLOURS)
-
-
-def test_the_schema_can_be_kept_and_is_held_against_later_data(
-    project: Project, tmp_path: pathlib.Path
-) -> None:
-    kept = tmp_path / "kept.pbtxt"
-    schema.freeze(project.workdir, kept, overwrite=False)
-    assert 'value: "cherry"' in kept.read_text()
-    with pytest.raises(InputError, match="--force"):
-        schema.freeze(project.workdir, kept, overwrite=False)
-    result = project.run(f"gate.schema_file={kept}")
-    assert result["nodes"]["KeptSchema"]["state"] == "complete"
-    kept.write_text(kept.read_text().replace('value: "cherry"', 'value: "plum"'))
-    result = project.run(f"gate.schema_file={kept}")
-    assert result["exit_code"] == 2
-    assert "cherry" in result["error"]
-    assert "class 'plum' is in the schema and has no images" in result["error"]
 
 
 def test_an_equal_run_is_served_from_the_cache_and_pushes_nothing_new(project: Project) -> None:

@@ -2,9 +2,8 @@
 
 The pixels are those that Pillow shows a person: EXIF orientation applied, transparency over the background,
 palettes and CMYK as RGB, 16 bits scaled to 8, the first frame of an animation. What is stored is the file
-itself where `tf.io.decode_image(channels=3, expand_animations=False)` reads the same pixels, else a PNG of
-them. JPEGs are kept: only the inverse cosine transform differs there (TensorFlow's fast one against Pillow's
-accurate one, within a few levels), and training and serving share TensorFlow's.
+itself where `modules.pixels.decode`, the graph of training and serving, reads the same pixels, else a PNG
+of them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from components.image_example_gen import headers
+from components.image_example_gen import headers, orientation
 
 if TYPE_CHECKING:  # pydantic would double the start-up of a worker process
     from components.image_example_gen.settings import IngestSettings
@@ -146,7 +145,8 @@ def decode(data: bytes, bounds: Bounds) -> Decoded:
         raise _refusal(error) from None
     _check_size(*pixels.size, bounds)
     width, height = pixels.size
-    encoded = data if plain and not changed else _png(pixels)
+    kept = plain and not changed and (name != "JPEG" or orientation.in_graph(data) == 1)
+    encoded = data if kept else _png(pixels)
     colour = pixels.mode == "RGB"
     grey = pixels.convert("L") if colour else pixels
     array = np.frombuffer(grey.tobytes(), np.uint8).reshape(height, width)

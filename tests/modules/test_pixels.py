@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from components.image_example_gen.orientation import in_graph
 from modules import pixels
 from modules.exif import orientation
 from modules.settings import PixelSettings, TransformSettings
@@ -65,12 +66,22 @@ def test_phones_photos_are_upright(stated: int, order: str) -> None:
         np.testing.assert_array_equal(decode(tf.constant(encoded), 3), expected)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=80), st.integers(0, 80))
-def test_broken_exif_is_upright_or_turned_but_never_an_error(junk: bytes, cut: int) -> None:
-    exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
-    stated = orientation(tf.constant(b"\xff\xd8\xff\xe1\0\x22Exif\0\0" + exif[:cut] + junk))
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([b"II*\0\x08\0\0\0\x02\0", b"MM\0*\0\0\0\x08\0\x02"]),
+    st.lists(
+        st.sampled_from([b"\x12\x01\x03\0", b"\x01\x12\0\x03", b"\x01\0\0\0", b"\0\x06\0\0"]), max_size=9
+    ),
+    st.integers(0, 60),
+    st.binary(max_size=40),
+)
+def test_broken_exif_reads_alike_in_the_graph_and_at_the_ingest(
+    start: bytes, words: list[bytes], cut: int, junk: bytes
+) -> None:
+    encoded = b"\xff\xd8\xff\xe1\0\x22Exif\0\0" + (start + b"".join(words))[:cut] + junk
+    stated = int(orientation(tf.constant(encoded)))
     assert 1 <= stated <= 8
+    assert stated == in_graph(encoded)
 
 
 @pytest.mark.parametrize("background", [(255, 255, 255), (10, 200, 90)])
@@ -82,6 +93,25 @@ def test_transparency_is_blended_as_pillow_does(background: tuple[int, int, int]
     below = Image.new("RGBA", image.size, (*background, 255))
     below.alpha_composite(image.convert("RGBA"))
     decoded = pixels.decode(tf.constant(buffer.getvalue()), 3, background)
+    np.testing.assert_array_equal(decoded, np.asarray(below.convert("RGB")))
+
+
+@pytest.mark.parametrize("transparent", [None, 3])
+@pytest.mark.parametrize("mode", ["1", "L", "P2", "P4", "P8", "RGB"])
+def test_pngs_of_every_depth_with_and_without_a_transparent_colour(
+    mode: str, transparent: int | None
+) -> None:
+    colour = Image.fromarray(RNG.integers(0, 256, (40, 30, 3), np.uint8))
+    image = colour.quantize(2 ** int(mode[1])) if mode.startswith("P") else colour.convert(mode)
+    options = {} if transparent is None or mode == "1" else {"transparency": transparent}
+    if mode == "RGB" and options:
+        options = {"transparency": colour.getpixel((4, 5))}
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    shown = Image.open(io.BytesIO(buffer.getvalue()))
+    below = Image.new("RGBA", shown.size, (255, 255, 255, 255))
+    below.alpha_composite(shown.convert("RGBA"))
+    decoded = pixels.decode(tf.constant(buffer.getvalue()), 3)
     np.testing.assert_array_equal(decoded, np.asarray(below.convert("RGB")))
 
 
