@@ -85,15 +85,25 @@ def _print(report: DataReport, out: Console) -> None:
             "by their headers; the run decodes all.",
             soft_wrap=True,
         )
+    if report.duplicates:
+        out.print(f"{_files(report.duplicates)} with equal bytes: one and its copies stay in one split.")
+    for path, other, reason in report.clashes[:_SHOWN_FILES]:
+        out.print(Text(f"  {shown(path)}: {reason}: {shown(other)}", "yellow"), soft_wrap=True)
+    if len(report.clashes) > _SHOWN_FILES:
+        out.print(f"  and {len(report.clashes) - _SHOWN_FILES:,} more clashes; --json lists them all.")
     if report.bad:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in report.reasons.items())
-        out.print(Text(f"{len(report.bad):,} files would be left out: {reasons}.", "yellow"))
+        out.print(Text(f"{_files(len(report.bad))} would be left out: {reasons}.", "yellow"))
         for one in report.bad[:_SHOWN_FILES]:
             out.print(Text(f"  {shown(one.path)}: {one.reason}: {one.detail}"), soft_wrap=True)
         if len(report.bad) > _SHOWN_FILES:
             out.print(f"  and {len(report.bad) - _SHOWN_FILES:,} more; --json lists them all.")
     else:
         out.print(Text("No bad files.", "green"))
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
 
 
 def _print_histogram(report: DataReport, out: Console) -> None:

@@ -166,7 +166,8 @@ def _data_table(result: dict[str, Any]) -> Text:
     classes = f"{len(result['classes'])} classes"
     text = Text(f"{counts}; {classes}")
     if result["quarantined"]:
-        text.append(f"; {result['quarantined']:,} left out", "yellow")
+        reasons = ", ".join(f"{count:,} {name}" for name, count in result["quarantined_because"].items())
+        text.append(f"; {result['quarantined']:,} left out: {reasons}", "yellow")
     return text
 
 
