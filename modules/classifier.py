@@ -40,8 +40,14 @@ def build_network(model: ModelSettings, pixels: PixelSettings, classes: int) -> 
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
             f"{model.architecture} cannot be built for images of {shape[0]}x{shape[1]}x{shape[2]} "
-            f"(data.image_size, data.channels): {str(error).strip().splitlines()[0]}"
+            f"(data.image_size, data.channels): {_reason(error)}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The line of Keras' message that says what was wrong, not the one that says where Keras was."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if not line.startswith("Exception encountered")), "no reason given")
 
 
 def build_classifier(

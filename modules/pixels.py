@@ -120,17 +120,14 @@ def resize(image: tf.Tensor, pixels: PixelSettings, transform: TransformSettings
     shape = tf.shape(image)
 
     def interpolated() -> tf.Tensor:
-        antialias = transform.method not in ("nearest", "area")
         match transform.resize:
             case "stretch":
-                resized = tf.image.resize(image, (height, width), transform.method, antialias=antialias)
+                resized = _interpolate(image, [height, width], transform.method)
             case "crop":
-                resized = _resize_to_cover(image, height, width, transform.method, antialias)
+                resized = _cover(image, height, width, transform.method)
             case "pad":
-                resized = tf.image.resize_with_pad(
-                    tf.cast(image, tf.float32), height, width, transform.method, antialias
-                )
-        return tf.saturate_cast(tf.round(resized), tf.uint8)
+                resized = _fit(image, height, width, transform.method)
+        return tf.saturate_cast(tf.round(tf.cast(resized, tf.float32)), tf.uint8)
 
     # An image that already has the size is passed on untouched: no float detour for small scans.
     fits = tf.reduce_all(tf.equal(shape[:2], [height, width]))
@@ -139,13 +136,33 @@ def resize(image: tf.Tensor, pixels: PixelSettings, transform: TransformSettings
     return resized
 
 
-def _resize_to_cover(image: tf.Tensor, height: int, width: int, method: str, antialias: bool) -> tf.Tensor:
+# `tf.image.resize_with_pad` and `resize_with_crop_or_pad` hold assertions. TensorFlow prunes no operation
+# that may fail, so looking up a label would decode images that are not there.
+
+
+def _interpolate(image: tf.Tensor, size: tf.Tensor, method: str) -> tf.Tensor:
+    return tf.image.resize(image, size, method, antialias=method not in ("nearest", "area"))
+
+
+def _cover(image: tf.Tensor, height: int, width: int, method: str) -> tf.Tensor:
+    """Scales until the image covers the target, and cuts out the middle."""
     size = tf.cast(tf.shape(image)[:2], tf.float64)
     scale = tf.reduce_max(tf.constant([height, width], tf.float64) / size)
-    # Rounding may end a pixel short of the target, which the crop could not mend.
+    # Rounding may end a pixel short of the target.
     covering = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), [height, width])
-    resized = tf.image.resize(image, covering, method, antialias=antialias)
-    return tf.image.resize_with_crop_or_pad(resized, height, width)
+    top, left = tf.unstack((covering - [height, width]) // 2)
+    return _interpolate(image, covering, method)[top : top + height, left : left + width]
+
+
+def _fit(image: tf.Tensor, height: int, width: int, method: str) -> tf.Tensor:
+    """Scales until the image fits into the target, and puts it in the middle of black."""
+    size = tf.cast(tf.shape(image)[:2], tf.float64)
+    scale = tf.reduce_min(tf.constant([height, width], tf.float64) / size)
+    fitting = tf.clip_by_value(tf.cast(tf.round(size * scale), tf.int32), 1, [height, width])
+    before = ([height, width] - fitting) // 2
+    after = [height, width] - fitting - before
+    padding = tf.concat([tf.stack([before, after], axis=1), [[0, 0]]], axis=0)
+    return tf.pad(_interpolate(image, fitting, method), padding)
 
 
 def decode_batch(

@@ -68,6 +68,8 @@ def fit(
     """
     loss, metrics = classifiers.loss_and_metrics(classifier.output_shape[-1])
     classifier.compile(optimizer(settings), loss=loss, metrics=metrics, jit_compile=False)
+    # Before `fit`, which would otherwise trace the training step twice: seconds for a deep network.
+    classifier.optimizer.build(classifier.trainable_variables)
     recorder = _Recorder(len(training), settings.epochs)
     callbacks: list[keras.callbacks.Callback] = [recorder, keras.callbacks.TerminateOnNaN()]
     best = _KeepBest()

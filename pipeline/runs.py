@@ -96,10 +96,14 @@ def exclusive(workdir: pathlib.Path) -> Iterator[None]:
     """Holds a working directory for one run; the lock goes with the process, however it ends.
 
     Raises:
-      InputError: when another run holds it.
+      InputError: when another run holds it, or it cannot be written.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("a+") as file:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = (workdir / ".lock").open("a+")
+    except OSError as error:
+        raise InputError(f"--workdir {workdir}: cannot be written to: {error.strerror}.") from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -52,6 +52,7 @@ def photos(tmp_path: pathlib.Path) -> pathlib.Path:
         (("run", "{config}", "--data", "one-class"), "only one class"),
         (("run", "{config}", "--data", "photos", "--set", "train.epoch=3"), "did you mean epochs?"),
         (("run", "{config}", "--data", "photos", "--set", "data.image_size=[0, 28]"), "data.image_size.0"),
+        (("run", "{config}", "--data", "photos", "--workdir", "{config}"), "cannot be written to"),
         (("history", "--workdir", "nowhere"), "No runs in nowhere"),
         (("serve", "--workdir", "nowhere"), "No model was pushed in nowhere"),
         (("predict", "nowhere.png"), "nowhere.png: there is no such file"),
