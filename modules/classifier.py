@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from modules.architectures import registry
+from modules.errors import InputError
 from modules.settings import ModelSettings, PixelSettings
 
 
@@ -14,10 +17,10 @@ def units(model: ModelSettings, classes: int) -> int:
     """Output units of the head: 1 for a sigmoid, else one a class.
 
     Raises:
-      ValueError: when a sigmoid head is asked for with more than two classes.
+      InputError: when a sigmoid head is asked for with more than two classes.
     """
     if model.head == "sigmoid" and classes != 2:
-        raise ValueError(
+        raise InputError(
             f"model.head: sigmoid needs two classes; the data has {classes}. Use softmax or auto."
         )
     return 1 if model.head == "sigmoid" or (model.head == "auto" and classes == 2) else classes
@@ -46,7 +49,8 @@ def build_network(model: ModelSettings, pixels: PixelSettings, classes: int) -> 
 
 def _reason(error: Exception) -> str:
     """The line of Keras' message that says what was wrong, not the one that says where Keras was."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # Keras prints some of its messages in bold
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     return next((line for line in lines if not line.startswith("Exception encountered")), "no reason given")
 
 

@@ -42,6 +42,11 @@ def check(config: Config, out: Console, err: Console, as_json: bool) -> None:
 
 
 def _fail_on_too_many_bad(report: DataReport, config: Config) -> None:
+    for name in report.classes:
+        if not any(report.counts[split].get(name) for split in SPLITS):
+            raise InputError(
+                f"No file of class {name!r} can be learned from: a run would stop. Mend its files."
+            )
     limit = config.data.max_bad_fraction
     if report.files and len(report.bad) / report.files > limit:
         raise InputError(
@@ -63,8 +68,7 @@ def _print(report: DataReport, out: Console) -> None:
     table.add_section()
     table.add_row("all", *(f"{count:,}" for count in [*totals, sum(totals)]), style="bold")
     out.print(table)
-    origin = "ready folders" if report.ready_splits else "divided as the run will do it"
-    out.print(f"Splits: {origin}.")
+    out.print(f"Splits: {_origin(report)}.")
 
     formats = ", ".join(f"{count:,} {name}" for name, count in report.formats.items())
     out.print(f"Formats: {formats or 'none'}; {report.bytes / 1e6:,.1f} MB.")
@@ -86,9 +90,11 @@ def _print(report: DataReport, out: Console) -> None:
             soft_wrap=True,
         )
     if report.duplicates:
-        out.print(f"{_files(report.duplicates)} with equal bytes: one and its copies stay in one split.")
+        out.print(f"{_files(report.duplicates)} with the bytes of another; equal images stay in one split.")
     for path, other, reason in report.clashes[:_SHOWN_FILES]:
         out.print(Text(f"  {shown(path)}: {reason}: {shown(other)}", "yellow"), soft_wrap=True)
+    if report.clashes:
+        out.print("  What happens to these is said by data.duplicates; by default they are left out.")
     if len(report.clashes) > _SHOWN_FILES:
         out.print(f"  and {len(report.clashes) - _SHOWN_FILES:,} more clashes; --json lists them all.")
     if report.bad:
@@ -104,6 +110,15 @@ def _print(report: DataReport, out: Console) -> None:
 
 def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count:,} files"
+
+
+def _origin(report: DataReport) -> str:
+    if not report.ready_splits:
+        return "divided as a first run will do it; a later one keeps what earlier ones divided"
+    carved = [split for split in SPLITS if split not in report.ready_splits]
+    return f"{', '.join(report.ready_splits)} ready" + (
+        f"; {', '.join(carved)} carved out of train" if carved else ""
+    )
 
 
 def _print_histogram(report: DataReport, out: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
+import signal
 import sys
 from importlib import metadata
 from typing import Annotated, Any
@@ -52,13 +53,15 @@ err = Console(stderr=True, highlight=False)
 
 def main() -> None:
     """Entry point: a mistake of the user is one line and exit code 2, never a traceback."""
+    # What `docker stop` and `timeout` send: the same clean-up as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         app()
     except InputError as error:
         err.print(Text(str(error), "red"), soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        err.print("Interrupted.")
+        err.print("Interrupted. What was complete stays in the cache of the working directory.")
         sys.exit(130)
 
 
@@ -154,6 +157,12 @@ def serve(
 
     if model_base_path is None:
         model_name, model_base_path = _pushed_model(workdir, model_name)
+    elif model_base_path.is_dir() and not any(path.name.isdecimal() for path in model_base_path.iterdir()):
+        below = sorted(str(path.parent) for path in model_base_path.glob("*/[0-9]*"))
+        hint = f" Did you mean {below[0]}?" if below else ""
+        err.print(
+            Text(f"{model_base_path} holds no versions (folders named by numbers) yet.{hint}", "yellow")
+        )
     arguments = ["--port", str(port), "--rest_api_port", str(rest_api_port)]
     arguments += ["--model_name", model_name or "default", "--model_base_path", str(model_base_path)]
     try:
@@ -229,9 +238,11 @@ def history(workdir: Workdir = DEFAULT_WORKDIR, json_: Json = False) -> None:
 
 
 def _history_entry(folder: Any) -> dict[str, Any]:
+    from pipeline import runs
+
     request, result = folder.read(folder.request), folder.read(folder.result)
     if not result:
-        outcome = "interrupted"
+        outcome = "running" if runs.is_running(folder) else "interrupted"
     elif "error" in result:
         outcome = f"failed: {result['error']}"
     else:
@@ -259,6 +270,8 @@ def architectures(
     from pipeline import architectures as listing
     from pipeline import quiet
 
+    if channels not in (1, 3):
+        raise InputError(f"--channels {channels}: choose 1 for grey or 3 for colour.")
     with quiet.without_greeting():
         listing.show(image_size, channels, classes, out, as_json=json_)
 

@@ -59,6 +59,7 @@ def summarize(run_id: str, nodes: list[NodeResult], lineage: Lineage) -> dict[st
         "blessed": not reasons,
         "not_blessed_because": reasons,
         "pushed_version": pushed["pushed_version"].string_value if is_pushed else None,
+        "is_new_version": is_pushed and bool(pushed["is_new"].int_value),
         "pushed_path": pushed["pushed_destination"].string_value if is_pushed else None,
         "nodes": {
             node.node_id: {

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 _GREETING = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog"
     rb"|[IWE]0000 .*(port\.cc|cudart_stub\.cc|cpu_feature_guard\.cc|cuda_platform\.cc|mlir_graph_opt)"
+    rb"|E0000 .*oneDNN supports DT_UINT8|E\d{4} .*add_port\.cc"
     rb"|To enable the following instructions"
     rb"|WARNING: From .* is deprecated and will be removed"
     rb"|Instructions for updating:"

@@ -79,6 +79,19 @@ def create(workdir: pathlib.Path) -> RunFolder:
     raise RuntimeError(f"1000 runs began in the same second in {workdir}.")
 
 
+def is_running(folder: RunFolder) -> bool:
+    """Whether a run without a result is the one that holds the lock of its working directory."""
+    newest = max((folder.workdir / "runs").glob("*/request.json"), key=lambda path: path.stat().st_mtime)
+    if folder.result.exists() or newest != folder.request:
+        return False
+    with (folder.workdir / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 def history(workdir: pathlib.Path) -> list[RunFolder]:
     """All runs of a working directory, the oldest first.
 

@@ -38,6 +38,7 @@ class RunView:
         "complete": ("✓", "green"),
         "cached": ("✓", "blue"),
         "failed": ("✗", "red"),
+        "interrupted": ("✗", "yellow"),
     }
 
     def __init__(self, console: Console):
@@ -57,7 +58,9 @@ class RunView:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self._current and self._nodes[self._current].state == "running":
-            self._nodes[self._current].state = "failed"
+            self._nodes[self._current].state = (
+                "interrupted" if kind and not issubclass(kind, Exception) else "failed"
+            )
             self._nodes[self._current].seconds = time.monotonic() - self._nodes[self._current].started
             if not self._live:
                 self._line(self._current)
@@ -90,7 +93,7 @@ class RunView:
 
     def _line(self, name: str) -> None:
         node = self._nodes[name]
-        self._console.print(f"{name:<18} {node.state:<9} {node.seconds:6.1f} s", highlight=False)
+        self._console.print(f"{name:<18} {node.state:<11} {node.seconds:6.1f} s", highlight=False)
 
     def _draw(self) -> None:
         table = Table.grid(padding=(0, 1))
@@ -117,16 +120,16 @@ class RunView:
         done = sum(report["done"] for report in reports.values())
         total = max((report["total"] or 0) for report in reports.values())
         last = list(reports.values())[-1]
-        words = [stage]
-        if "epoch" in last:
-            words.append(f"epoch {last['epoch']}/{last['epochs']}")
+        words = [f"epoch {last['epoch']}/{last['epochs']}" if "epoch" in last else stage]
         if "val_accuracy" in last:
             words.append(f"val_accuracy {last['val_accuracy']:.4f}")
         if "epoch" not in last:
             words.append(f"{done:,}/{total:,}" if total else f"{done:,}")
         row = Table.grid(padding=(0, 1))
+        row.add_column()
+        row.add_column(no_wrap=True)
         if total:
-            row.add_row(ProgressBar(total, min(done, total), width=24), Text("  ".join(words), "dim"))
+            row.add_row(ProgressBar(total, min(done, total), width=14), Text("  ".join(words), "dim"))
         else:
             row.add_row(Text("  ".join(words), "dim"))
         return row
@@ -146,7 +149,10 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
     console.print(_metrics_table(result))
     if result["pushed_version"]:
         console.print(
-            Text.assemble(("Pushed ", "green"), shown_path(result["pushed_path"])),
+            Text.assemble(
+                ("Pushed " if result["is_new_version"] else "In production already: ", "green"),
+                shown_path(result["pushed_path"]),
+            ),
             soft_wrap=True,
         )
     else:

@@ -1,6 +1,7 @@
 """What both clients, the blocking and the asynchronous one, say to a server and read from its answers."""
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,12 +181,19 @@ class Target:
             case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
                 kind, line = PermissionDenied, f"{self.address} refused the call: {told}; check the token"
             case grpc.StatusCode.INVALID_ARGUMENT if source and not misused:
-                return BadImage(source, f"the model cannot read it: {told}")
+                return BadImage(source, f"the model cannot read it: {_without_nodes(told)}")
             case grpc.StatusCode.RESOURCE_EXHAUSTED if source and too_large:
                 return BadImage(source, f"larger than {self.address} accepts: {told}")
             case _:
                 kind, line = ServingError, f"{self} answered {code.name}: {told}"
         return kind(line, code.name, about_images=too_large or (refused and not misused))
+
+
+def _without_nodes(message: str) -> str:
+    """A message of TensorFlow without the names of graph nodes, which tell a caller nothing."""
+    plain = re.sub(r"\{\{[^}]*\}\}", "", message)
+    plain = re.sub(r"\[\[[^\]]*\]\]|\[Op:[^\]]*\]", "", plain)
+    return " ".join(plain.split())[:300]
 
 
 def _class_names(response: Any) -> tuple[str, ...]:

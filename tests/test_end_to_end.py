@@ -94,6 +94,8 @@ def test_an_equal_run_is_served_from_the_cache_and_pushes_nothing_new(project: P
     assert second["exit_code"] == third["exit_code"] == 0
     assert project.versions() == before
     assert third["pushed_version"] == project.first["pushed_version"]
+    assert project.first["is_new_version"] is True
+    assert third["is_new_version"] is False
 
 
 def test_a_worse_model_is_not_blessed_and_the_served_version_stays(project: Project) -> None:

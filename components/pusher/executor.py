@@ -47,7 +47,9 @@ class Executor(executor.Executor):
             self._MarkNotPushed(pushed)
             return
         model = pathlib.Path(self.GetModelPath(input_dict))
+        before = set(pathlib.Path(base).glob("*"))
         version = push(model, pathlib.Path(base))
+        pushed.set_int_custom_property("is_new", int(version not in before))
         io_utils.copy_dir(str(model), pushed.uri)
         self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)
         logging.info("Model %s is served as %s.", model, version)

@@ -10,6 +10,7 @@ import pytest
 
 from modules import classifier
 from modules.architectures import registry
+from modules.errors import InputError
 from modules.settings import ModelSettings, PixelSettings
 
 CLASSES = 3
@@ -147,7 +148,7 @@ def test_two_classes_get_one_sigmoid_unit_and_two_probabilities() -> None:
 
 
 def test_a_sigmoid_for_three_classes_is_refused() -> None:
-    with pytest.raises(ValueError, match="sigmoid needs two classes; the data has 3"):
+    with pytest.raises(InputError, match="sigmoid needs two classes; the data has 3"):
         classifier.units(ModelSettings(head="sigmoid"), classes=3)
 
 

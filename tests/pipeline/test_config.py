@@ -78,6 +78,10 @@ def test_a_config_survives_the_way_to_the_worker(write) -> None:
         ("data: {channels: 2}", "data.channels"),
         ("data: {split: {train: 0.9, validation: 0.2, test: 0.1}}", "must be 1"),
         ("train: [1, 2", "line 1"),
+        (
+            "train:\n  epochs: 3\n  epochs: 4",
+            "line 3, column 3: not valid YAML: the key 'epochs' stands twice",
+        ),
         ("- a list", "received a list"),
         ("gate: {schema_file: nowhere.pbtxt}", "gate.schema_file: there is no file"),
     ],
