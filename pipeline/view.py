@@ -101,7 +101,7 @@ class RunView:
         table.add_column(min_width=17)
         table.add_column(min_width=8)
         table.add_column(justify="right", min_width=8)
-        table.add_column()
+        table.add_column(no_wrap=True)
         for name, node in self._nodes.items():
             sign, style = self._SIGNS[node.state]
             seconds = node.seconds
@@ -122,7 +122,7 @@ class RunView:
         last = list(reports.values())[-1]
         words = [f"epoch {last['epoch']}/{last['epochs']}" if "epoch" in last else stage]
         if "val_accuracy" in last:
-            words.append(f"val_accuracy {last['val_accuracy']:.4f}")
+            words.append(f"val_acc {last['val_accuracy']:.4f}")
         if "epoch" not in last:
             words.append(f"{done:,}/{total:,}" if total else f"{done:,}")
         row = Table.grid(padding=(0, 1))

@@ -56,7 +56,7 @@ def _ends(pid: int) -> bool:
     return not _is_alive(pid)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_cleans_up_and_the_next_goes_on(make_project, sign: signal.Signals) -> None:
     project = make_project()
     run = _start(project, "--set", "train.epochs=500")
@@ -64,7 +64,8 @@ def test_an_interrupted_run_cleans_up_and_the_next_goes_on(make_project, sign: s
     _wait_for(project, stage="training", epoch=2)
     os.kill(run.pid, sign)
     _, err = run.communicate(timeout=60)
-    assert run.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
+    codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -signal.SIGKILL}
+    assert run.returncode == codes[sign]
     assert "Traceback" not in err
     assert _ends(worker), "the worker outlived its command"
     assert project.versions() == []
