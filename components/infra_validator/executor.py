@@ -6,6 +6,8 @@ rest of it is kept: building requests from Examples, the blessing, the warm-up f
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,25 +46,10 @@ class Executor(executor.Executor):
         validation_spec: infra_validator_pb2.ValidationSpec,
         requests: list[iv_types.Request],
     ) -> bool:
-        """Fails the node where TFX would note "not blessed": that note would be cached, a bad moment
-        of the machine with it, and the reason would be lost in a log.
-        """
-        try:
-            self._ValidateOnce(model_path, serving_binary, serving_spec, validation_spec, requests)
-        except error_types.GracefulShutdown:
-            raise
-        except Exception as error:
-            raise InfraValidationError(f"The model server could not serve the model: {error}") from error
-        return True
+        """Tries once, and fails the node where TFX would note "not blessed".
 
-    def _ValidateOnce(
-        self,
-        model_path: str,
-        serving_binary: executor.serving_bins.ServingBinary,
-        serving_spec: infra_validator_pb2.ServingSpec,
-        validation_spec: infra_validator_pb2.ValidationSpec,
-        requests: list[iv_types.Request],
-    ) -> None:
+        That note would be cached, a bad moment of the machine with it, and the reason lost in a log.
+        """
         deadline = time.time() + validation_spec.max_loading_time_seconds
         runner = ProcessRunner(model_path)
         try:
@@ -71,11 +58,14 @@ class Executor(executor.Executor):
             client = serving_binary.MakeClient(runner.GetEndpoint())
             client.WaitUntilModelLoaded(deadline, polling_interval_sec=0.2)
             client.SendRequests([*requests, *image_requests(requests)])
-        except Exception:
-            logging.error("The model server said:\n%s", runner.GetLogs())
+        except error_types.GracefulShutdown:
             raise
+        except Exception as error:
+            logging.error("The model server said:\n%s", runner.GetLogs())
+            raise InfraValidationError(f"The model server could not serve the model: {error}") from error
         finally:
             runner.Stop()
+        return True
 
     def _CreateWarmupModel(
         self, blessing: types.Artifact, model_path: str, warmup_requests: list[iv_types.Request]
@@ -125,17 +115,27 @@ class ProcessRunner(base_runner.BaseModelServerRunner):
 
     def Start(self) -> None:
         command = [sys.executable, "-m", "serving.server", "--port", str(self._port), "--rest_api_port", "0"]
-        command += ["--model_name", self._model_name, "--model_base_path", self._base_path]
+        # The validator's verdict is wanted now; a server in production would try to load again later.
+        command += [
+            "--max_num_load_retries",
+            "0",
+            "--model_name",
+            self._model_name,
+            "--model_base_path",
+            self._base_path,
+        ]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._log
         )
 
     def WaitUntilRunning(self, deadline: float) -> None:
-        self._fail_if_ended()
-
-    def _fail_if_ended(self) -> None:
-        if self._process.poll() is not None:
-            raise error_types.JobAborted(f"The model server ended with code {self._process.returncode}.")
+        while time.time() < deadline:
+            if self._process.poll() is not None:
+                raise error_types.JobAborted(f"it ended with code {self._process.returncode}.")
+            with contextlib.suppress(OSError), socket.create_connection(("localhost", self._port), 1):
+                return
+            time.sleep(0.1)
+        raise error_types.DeadlineExceeded("it did not listen in time.")
 
     def Stop(self) -> None:
         if self._process:
