@@ -43,9 +43,11 @@ def _entry(name: str, image_size: int, channels: int, classes: int) -> dict[str,
     from modules.settings import ModelSettings, PixelSettings
 
     pixels = PixelSettings(image_size=(image_size, image_size), channels=channels)
+    # Pretrained weights would be downloaded, and change no count.
+    options = {"weights": "none"} if "weights" in registry.get(name).options.model_fields else {}
     keras.backend.clear_session()
     try:
-        network = build_network(ModelSettings(architecture=name), pixels, classes)
+        network = build_network(ModelSettings(architecture=name, **options), pixels, classes)
     except ValueError as error:
         return {"name": name, "parameters": None, "trainable_parameters": None, "error": str(error)}
     trainable = sum(math.prod(weight.shape) for weight in network.trainable_weights)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from modules.architectures.blocks import dense_between_dropouts
 from modules.architectures.chain import chain
-from modules.architectures.registry import NoOptions, register
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
 @register("bn_cnn")
-def bn_cnn(options: NoOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]) -> keras.Model:
+def bn_cnn(
+    options: NetworkOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]
+) -> keras.Model:
     """Three stages of two 3x3 convolutions with batch norm (64, 128, 256 filters), dense 300, L2 1e-5.
 
     The head keeps Glorot's initial weights, since no relu follows it.

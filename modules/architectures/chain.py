@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -33,15 +34,18 @@ def chain(
         for layer in layers:
             outputs = layer(outputs)
         return keras.Model(inputs, outputs, name=name)
-    model = _subclass()(layers, name=name)
+    model = layer_chain()(layers, name=name)
     model.build((None, *input_shape))
     return model
 
 
-def _subclass() -> type[keras.Model]:
-    # Defined on first use: the class statement needs Keras, and this folder is imported without it.
+@functools.cache
+def layer_chain() -> type[keras.Model]:
+    """The class of the subclass style; called once, Keras can load a saved model that holds one."""
+    # Not at the top of the file: the class statement needs Keras, and this folder is imported without it.
     import keras
 
+    @keras.saving.register_keras_serializable("imagemill")
     class LayerChain(keras.Model):
         def __init__(self, layers: list[keras.Layer], name: str):
             super().__init__(name=name)
@@ -60,5 +64,16 @@ def _subclass() -> type[keras.Model]:
                 flags = {"training": training} if layer._call_has_training_arg else {}
                 outputs = layer(outputs, **flags)
             return outputs
+
+        def get_config(self) -> dict:
+            return {
+                "layers": [keras.saving.serialize_keras_object(layer) for layer in self.chain],
+                "name": self.name,
+            }
+
+        @classmethod
+        def from_config(cls, config: dict, custom_objects: dict | None = None) -> LayerChain:
+            layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+            return cls(layers, config["name"])
 
     return LayerChain

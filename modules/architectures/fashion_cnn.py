@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modules.architectures.chain import chain
-from modules.architectures.registry import NoOptions, register
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register("fashion_cnn")
 def fashion_cnn(
-    options: NoOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]
+    options: NetworkOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]
 ) -> keras.Model:
     """Convolutions of 32 and 64 filters, 3x3 same, each with max pool; dense 100, dropout 0.4."""
     from keras import layers

@@ -11,14 +11,13 @@ from pydantic import Field
 
 from modules.architectures.blocks import conv_stage
 from modules.architectures.chain import chain
-from modules.architectures.registry import register
-from modules.base_settings import Settings
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
-class Options(Settings):
+class Options(NetworkOptions):
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the dense layer; 0 for none.")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modules.architectures.registry import NoOptions, register
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
@@ -35,7 +35,9 @@ _STAGES = (
 
 
 @register("googlenet")
-def googlenet(options: NoOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]) -> keras.Model:
+def googlenet(
+    options: NetworkOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]
+) -> keras.Model:
     """The stem and the nine inception modules of GoogLeNet, global average pool, dropout 0.5."""
     import keras
     from keras import layers

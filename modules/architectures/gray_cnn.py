@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from modules.architectures.chain import chain
-from modules.architectures.registry import register
-from modules.base_settings import Settings
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
-class Options(Settings):
+class Options(NetworkOptions):
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout before the dense layers; 0 for none.")
 
 

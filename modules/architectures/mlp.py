@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modules.architectures.chain import chain
-from modules.architectures.registry import NoOptions, register
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
 @register("mlp")
-def mlp(options: NoOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]) -> keras.Model:
+def mlp(options: NetworkOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]) -> keras.Model:
     """The pixels in one row, dense 64, dense 128."""
     from keras import layers
 

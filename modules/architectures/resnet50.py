@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from modules.architectures.blocks import dense_between_dropouts
-from modules.architectures.registry import NoOptions, register
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
@@ -19,7 +19,9 @@ _BLOCKS = (3, 4, 6, 3)
 
 
 @register("resnet50")
-def resnet50(options: NoOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]) -> keras.Model:
+def resnet50(
+    options: NetworkOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]
+) -> keras.Model:
     """Bottleneck stages of 3, 4, 6 and 3 blocks, global average pool, dense 200, dropout 0.5."""
     import keras
     from keras import layers

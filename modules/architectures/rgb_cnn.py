@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 from modules.architectures.blocks import conv_stage, dense_between_dropouts
 from modules.architectures.chain import chain
-from modules.architectures.registry import NoOptions, register
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
 @register("rgb_cnn")
-def rgb_cnn(options: NoOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]) -> keras.Model:
+def rgb_cnn(
+    options: NetworkOptions, input_shape: tuple[int, int, int], head: list[keras.Layer]
+) -> keras.Model:
     """Three stages of two convolutions (32, 64, 128 filters) and max pool; dense 300, dropout 0.5."""
     from keras import layers
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from modules.architectures.chain import Style, chain
-from modules.architectures.registry import register
-from modules.base_settings import Settings
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
-class Options(Settings):
+class Options(NetworkOptions):
     style: Style = Field("functional", description="Form of the Keras model; all three compute the same.")
 
 

@@ -12,14 +12,13 @@ from pydantic import Field
 
 from modules.architectures.blocks import conv_stage, dense_between_dropouts
 from modules.architectures.chain import chain
-from modules.architectures.registry import register
-from modules.base_settings import Settings
+from modules.architectures.registry import NetworkOptions, register
 
 if TYPE_CHECKING:
     import keras
 
 
-class Options(Settings):
+class Options(NetworkOptions):
     first_pool_stride: Literal[1, 2] = Field(
         2,
         description=(
