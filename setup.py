@@ -29,6 +29,7 @@ setup(
         "rich>=14",
         "Pillow>=12.3",
         "matplotlib>=3.10",
+        "tensorboard>=2.20",
         "numpy>=2",
     ],
     entry_points={"console_scripts": ["imagemill=pipeline.cli:main"]},

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from modules.architectures import registry
+from modules.augmentation import settings
+from modules.augmentation.steps import Step
 from pipeline.config import Config
 
 TARGET = pathlib.Path(__file__).with_name("configuration.md")
@@ -28,6 +30,9 @@ def text() -> str:
     """The page."""
     parts = [_INTRODUCTION]
     for name, field in Config.model_fields.items():
+        if name == "augment":
+            parts.append(_augmentations())
+            continue
         parts.append(f"## `{name}`\n\n{_first_line(field.annotation)}\n")
         parts.append(_table(field.annotation, prefix=f"{name}."))
     parts.append(
@@ -38,6 +43,18 @@ def text() -> str:
         parts.append(f"### `{name}`\n\n{architecture.summary}\n")
         if architecture.options.model_fields:
             parts.append(_table(architecture.options, prefix="model."))
+    return "\n".join(parts)
+
+
+def _augmentations() -> str:
+    parts = [
+        "## `augment`\n",
+        "What happens to the images of the training split at random, in this order: a list of names, or of",
+        "`name: {option: value}`. The groups `one_of` and `sequence` take a list as `steps`.",
+        "`imagemill preview` draws what a list does. Off in validation, evaluation and serving.\n",
+    ]
+    for name, summary, options in settings.describe():
+        parts += [f"### `{name}`\n", f"{summary}\n", _table(options, prefix="")]
     return "\n".join(parts)
 
 
@@ -53,15 +70,26 @@ def _table(model: type[BaseModel], prefix: str) -> str:
 def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     rows = []
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            rows += _rows(field.annotation, f"{prefix}{name}.")
+        section = _section(field.annotation)
+        if section is not None:
+            rows += _rows(section, f"{prefix}{name}.")
         else:
             cells = (f"`{prefix}{name}`", _type(field.annotation), _default(field), field.description or "")
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return rows
 
 
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The settings class of a section, also of one that may be left out."""
+    for candidate in (annotation, *typing.get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel) and candidate is not Step:
+            return candidate
+    return None
+
+
 def _type(annotation: Any) -> str:
+    if annotation is Step:
+        return "augmentation"
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is Literal:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -35,7 +37,8 @@ def build_network(model: ModelSettings, pixels: PixelSettings, classes: int) -> 
     Raises:
       ValueError: when the network cannot take images of that size, or the head does not fit.
     """
-    head = [keras.layers.Dense(units(model, classes), name="logits")]
+    # float32 also where the network computes in less: a softmax over half precision loses the small ones.
+    head = [keras.layers.Dense(units(model, classes), name="logits", dtype="float32")]
     architecture = registry.get(model.architecture)
     shape = (*pixels.image_size, pixels.channels)
     try:
@@ -64,12 +67,34 @@ def build_classifier(
 
     Returns:
       Model from pixels of 0 to 255, uint8 or float32 (batch, height, width, channels), to logits
-      float32 (batch, units).
+      float32 (batch, units). A network that scales pixels itself gets them as they are.
     """
     inputs = keras.Input((*pixels.image_size, pixels.channels), name="pixels")
-    scaled = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="scaling")(inputs)
-    outputs = build_network(model, pixels, classes)(scaled)
+    if registry.get(model.architecture).raw_pixels:
+        scale, offset = np.ones_like(scale), np.zeros_like(offset)
+    scaling = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="scaling", dtype="float32")
+    outputs = build_network(model, pixels, classes)(scaling(inputs))
     return keras.Model(inputs, outputs, name="classifier")
+
+
+@contextlib.contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Layers made inside compute in `float32`, `bfloat16` or `float16`; their variables stay float32.
+
+    Source: Micikevicius et al., "Mixed Precision Training", 2018.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def compute_in_float32(model: keras.Model) -> None:
+    """Makes a model compute in float32, whatever it was trained in: CPUs that serve it are slow at less."""
+    for layer in model._flatten_layers():
+        layer.dtype_policy = "float32"
 
 
 def probabilities(logits: tf.Tensor) -> tf.Tensor:
@@ -79,15 +104,3 @@ def probabilities(logits: tf.Tensor) -> tf.Tensor:
         positive = tf.sigmoid(logits)
         return tf.concat([1 - positive, positive], axis=-1)
     return tf.nn.softmax(logits)
-
-
-def loss_and_metrics(head_units: int) -> tuple[keras.losses.Loss, list[keras.metrics.Metric]]:
-    """Loss and metrics that fit a head of that many units, for labels given as class indices."""
-    if head_units == 1:
-        # Logits above 0 are probabilities above one half.
-        return keras.losses.BinaryCrossentropy(from_logits=True), [
-            keras.metrics.BinaryAccuracy(threshold=0.0, name="accuracy")
-        ]
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True), [
-        keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    ]

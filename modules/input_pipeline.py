@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from modules import features, progress
+from modules.errors import InputError
 from modules.transform_graph import TransformGraph
 
 _READ_BATCH = 64  # images decoded by one call: enough to hide the call, small enough for every core
@@ -112,10 +113,10 @@ class _GrowingArray:
             self._overflow.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._overflow.open("wb")
             if self._array is not None:
-                self._file.write(self._array[: self._rows].data)
+                self._write(self._array[: self._rows])
                 self._array = None
         if self._file is not None:
-            self._file.write(rows.data)
+            self._write(rows)
         else:
             if self._array is None:
                 self._array = np.empty((max(1024, needed), *self._row_shape), np.uint8)
@@ -125,11 +126,24 @@ class _GrowingArray:
             self._array[self._rows : needed] = rows
         self._rows = needed
 
+    def _write(self, rows: np.ndarray) -> None:
+        try:
+            self._file.write(rows.data)
+        except OSError as error:
+            raise InputError(
+                f"Decoded images do not fit into {self._overflow.parent} ({error.strerror}): free space "
+                "there, set TMPDIR to a larger disk, raise train.cache_memory_mb or lower data.image_size."
+            ) from error
+
     def finish(self) -> np.ndarray:
         shape = (self._rows, *self._row_shape)
         if self._file is not None:
             self._file.close()
-            return np.memmap(self._overflow, np.uint8, "r", shape=shape)
+            mapped = np.memmap(self._overflow, np.uint8, "r", shape=shape)
+            # The mapping keeps the content. Without a name nothing can damage it, and whoever is killed
+            # leaves nothing behind.
+            self._overflow.unlink()
+            return mapped
         self._array.resize(shape, refcheck=False)
         return self._array
 
@@ -139,19 +153,33 @@ def steps_per_epoch(store: PixelStore, batch_size: int) -> int:
     return -(-len(store) // batch_size)
 
 
-def training_batches(store: PixelStore, batch_size: int, seed: int, first_epoch: int = 0) -> tf.data.Dataset:
+def training_batches(
+    store: PixelStore,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    class_weights: np.ndarray | None = None,
+    part: tuple[int, int] = (0, 1),
+    divisor: int = 1,
+) -> tf.data.Dataset:
     """Endless shuffled batches, `steps_per_epoch` of them an epoch.
 
     Args:
       store: the training split.
-      batch_size: images a batch.
+      batch_size: images a batch, over all parts.
       seed: with the number of the epoch it gives the order.
       first_epoch: epoch to begin with.
+      class_weights: float32 (classes,), weight of an image by its class.
+      part: (index, count): the piece of every batch that this process gets.
+      divisor: a last batch that does not divide by it loses the images too many, since devices that share a
+        batch need equal parts; other images in every epoch.
 
     Returns:
-      Dataset of (uint8 (batch, height, width, channels), int32 (batch,)).
+      Dataset of (uint8 (batch, height, width, channels), int32 (batch,)), with weights float32 (batch,) as
+      a third element where there are any.
     """
     steps = steps_per_epoch(store, batch_size)
+    index, count = part
     order: dict[int, np.ndarray] = {}
 
     def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
@@ -160,23 +188,32 @@ def training_batches(store: PixelStore, batch_size: int, seed: int, first_epoch:
             order.clear()
             order[epoch] = np.random.default_rng((seed, epoch)).permutation(len(store))
         chosen = order[epoch][batch * batch_size : (batch + 1) * batch_size]
+        usable = len(chosen) - len(chosen) % divisor or len(chosen)
+        chosen = chosen[:usable][index::count]
         # Sorted reads go through a mapped file forwards; the order inside a batch does not matter.
         chosen = np.sort(chosen)
         return store.pixels[chosen], store.labels[chosen]
 
-    steps_from = tf.data.Dataset.counter(first_epoch * steps)
-    return _gathered(steps_from, gather, store)
+    batches = _gathered(tf.data.Dataset.counter(first_epoch * steps), gather, store)
+    if class_weights is None:
+        return batches
+    weights = tf.constant(class_weights)
+    return batches.map(lambda pixels, labels: (pixels, labels, tf.gather(weights, labels)))
 
 
-def evaluation_batches(store: PixelStore, batch_size: int) -> tf.data.Dataset:
-    """Every image once, in the order of the store; elements as in `training_batches`."""
+def evaluation_batches(store: PixelStore, steps: int) -> tf.data.Dataset:
+    """Every image once, in the order of the store, in so many batches of about equal size.
+
+    Equal, since devices that share a batch must not find their part of the last one empty. Elements as in
+    `training_batches`.
+    """
+    ends = np.linspace(0, len(store), steps + 1).astype(int)
 
     def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        chosen = slice(int(step) * batch_size, (int(step) + 1) * batch_size)
+        chosen = slice(ends[step], ends[step + 1])
         return store.pixels[chosen], store.labels[chosen]
 
-    dataset = _gathered(tf.data.Dataset.range(steps_per_epoch(store, batch_size)), gather, store)
-    return dataset.apply(tf.data.experimental.assert_cardinality(steps_per_epoch(store, batch_size)))
+    return _gathered(tf.data.Dataset.range(steps), gather, store)
 
 
 def _gathered(steps: tf.data.Dataset, gather, store: PixelStore) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""Typed settings of what TFX calls by import path: pixels, scaling, network, training.
+"""Typed settings of what TFX calls by import path: pixels, scaling, network, and the trainer's whole.
 
 Each class is one section of the configuration file. Defaults stand here and nowhere else; the
 descriptions become `docs/configuration.md`. Settings travel to executors as JSON and are parsed back
@@ -7,12 +7,15 @@ into the same classes.
 
 from __future__ import annotations
 
+import pathlib
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from modules.architectures import registry
+from modules.augmentation.settings import Augmentations
 from modules.base_settings import Settings
+from modules.train_settings import TrainSettings
 
 
 class PixelSettings(Settings):
@@ -65,33 +68,15 @@ class ModelSettings(Settings):
         self.options  # noqa: B018 - parsing is the check
         return self
 
+    def resolve(self, folder: pathlib.Path) -> ModelSettings:
+        """The same settings with paths made absolute; `folder` is that of the configuration file."""
+        resolved = self.options.resolve(folder).model_dump(mode="json")
+        return self.model_copy(update={name: resolved[name] for name in self.model_extra or {}})
+
     @property
     def options(self) -> Settings:
         """The options of the chosen network, parsed by the class that the network registered."""
         return registry.get(self.architecture).options.model_validate(self.model_extra or {})
-
-
-class TrainSettings(Settings):
-    """How the network is trained."""
-
-    epochs: int = Field(10, ge=1, description="Passes over the training split.")
-    batch_size: int = Field(32, ge=1, description="Images a training step.")
-    optimizer: Literal[
-        "sgd", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "adamax", "nadam", "ftrl", "lion"
-    ] = Field("adam", description="Optimizer of Keras, with Keras' defaults but for the learning rate.")
-    learning_rate: float = Field(1e-3, gt=0, description="Learning rate.")
-    seed: int = Field(0, ge=0, description="Seed of initial weights, shuffling and dropout.")
-    keep_best: bool = Field(
-        True, description="Keep the weights of the epoch with the best validation accuracy, not the last."
-    )
-    cache_memory_mb: int = Field(
-        4096,
-        ge=0,
-        description=(
-            "Decoded images up to this many MiB are kept in memory, beyond it in a temporary file (TMPDIR) "
-            "that is read through the page cache."
-        ),
-    )
 
 
 class TrainerSettings(Settings):
@@ -100,3 +85,4 @@ class TrainerSettings(Settings):
     pixels: PixelSettings
     model: ModelSettings
     train: TrainSettings
+    augment: Augmentations = ()

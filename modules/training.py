@@ -1,27 +1,28 @@
 """`run_fn` of TFX Trainer: from ingested Examples and Transform's graph to a SavedModel.
 
-    decode both splits -> build the classifier -> fit -> keep the best epoch -> export -> write the record
+    decode both splits -> build the classifier -> fit (or go on) -> keep the best epoch -> export -> record
 
-Beside the model, the record of the run is written to the `model_run` artifact: `history.json` (every
-metric of every epoch), `settings.json`, `classes.json`, `summary.txt` and the Keras model itself.
+Beside the model, the record of the run is written to the `model_run` artifact: `history.json` and
+`history.csv` (every metric of every epoch), `settings.json`, `training.json` (what was decided on the way),
+`classes.json`, `summary.txt`, the Keras model itself, and what checkpoints and TensorBoard wrote.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import pathlib
 import tempfile
-import time
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules import classifier as classifiers
-from modules import export, input_pipeline, progress
-from modules.settings import TrainerSettings, TrainSettings
+from modules import devices, export, fitting, input_pipeline, resume, worker
+from modules.settings import TrainerSettings
 from modules.transform_graph import TransformGraph
 
 
@@ -30,11 +31,31 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
       fn_args: uses `train_files`, `eval_files` (the validation split), `transform_graph_path`,
-        `serving_model_dir`, `model_run_dir`, and `custom_config["settings"]`, the JSON of
-        `TrainerSettings`.
+        `serving_model_dir`, `model_run_dir`, and of `custom_config` `settings`, the JSON of
+        `TrainerSettings`, and `code`, the digest of this room.
     """
     settings = TrainerSettings.model_validate_json(fn_args.custom_config["settings"])
+    trainer_dir = os.path.dirname(os.path.dirname(fn_args.model_run_dir))  # ROOT/Trainer/model_run/EXECUTION
+    with contextlib.ExitStack() as stack:
+        if settings.train.devices == "workers" and devices.is_first_worker():
+            # Before this process joins the others: whoever joins first waits for the rest.
+            stack.enter_context(worker.orders(trainer_dir, fn_args))
+        _train(fn_args, settings, f"{trainer_dir}/unfinished")
+
+
+def _train(fn_args: FnArgs, settings: TrainerSettings, all_unfinished: str) -> None:
+    placement = devices.place(settings.train.devices)
     graph = TransformGraph(fn_args.transform_graph_path)
+    # Beside the artifacts, since each attempt gets a new one and all have to find it.
+    unfinished = resume.folder(
+        all_unfinished,
+        settings.model_dump_json(),
+        *fn_args.train_files,
+        *fn_args.eval_files,
+        fn_args.transform_graph_path,
+        fn_args.custom_config["code"],
+        placement.name,
+    )
     keras.utils.set_random_seed(settings.train.seed)
 
     with tempfile.TemporaryDirectory(prefix="imagemill-pixels-") as scratch:
@@ -42,126 +63,17 @@ def run_fn(fn_args: FnArgs) -> None:
         training = input_pipeline.load(fn_args.train_files, graph, budget, pathlib.Path(scratch, "train"))
         left = max(0, budget - training.pixels.nbytes)
         validation = input_pipeline.load(fn_args.eval_files, graph, left, pathlib.Path(scratch, "validation"))
+    with placement.strategy.scope(), classifiers.computing_in(settings.train.precision):
         classifier = classifiers.build_classifier(
             settings.model, settings.pixels, len(graph.class_names), graph.scale, graph.offset
         )
-        history = fit(classifier, training, validation, settings.train)
-
+    fit = fitting.fit(classifier, training, validation, settings, graph.class_names, placement, unfinished)
+    if not placement.is_chief:
+        return
+    classifiers.compute_in_float32(classifier)
     export.export(classifier, graph, fn_args.serving_model_dir)
-    _write_record(fn_args.model_run_dir, settings, graph.class_names, classifier, history)
-
-
-def fit(
-    classifier: keras.Model,
-    training: input_pipeline.PixelStore,
-    validation: input_pipeline.PixelStore,
-    settings: TrainSettings,
-) -> list[dict[str, float]]:
-    """Compiles and trains a classifier in place.
-
-    Returns:
-      One entry an epoch: `epoch` (from 1), `loss`, `accuracy`, `val_loss`, `val_accuracy`,
-      `learning_rate`, `seconds`, `images_per_second`, and `kept` for the epoch whose weights remain.
-
-    Raises:
-      ValueError: when the loss stops being a finite number.
-    """
-    loss, metrics = classifiers.loss_and_metrics(classifier.output_shape[-1])
-    classifier.compile(optimizer(settings), loss=loss, metrics=metrics, jit_compile=False)
-    # Before `fit`, which would otherwise trace the training step twice: seconds for a deep network.
-    classifier.optimizer.build(classifier.trainable_variables)
-    recorder = _Recorder(len(training), settings.epochs)
-    callbacks: list[keras.callbacks.Callback] = [recorder, keras.callbacks.TerminateOnNaN()]
-    best = _KeepBest()
-    if settings.keep_best:
-        callbacks.append(best)
-    classifier.fit(
-        input_pipeline.training_batches(training, settings.batch_size, settings.seed),
-        epochs=settings.epochs,
-        steps_per_epoch=input_pipeline.steps_per_epoch(training, settings.batch_size),
-        # Evaluation needs no gradients, so larger batches are faster and cost no memory to speak of.
-        validation_data=input_pipeline.evaluation_batches(validation, max(256, settings.batch_size)),
-        callbacks=callbacks,
-        shuffle=False,  # the batches come shuffled
-        verbose=0,
-    )
-    if not np.isfinite(recorder.epochs[-1]["loss"]):
-        raise ValueError(
-            f"Training diverged: the loss is {recorder.epochs[-1]['loss']} in epoch {len(recorder.epochs)}. "
-            f"Lower train.learning_rate (now {settings.learning_rate:g}) or check transform.scaling."
-        )
-    kept = best.epoch if settings.keep_best else len(recorder.epochs) - 1
-    for number, epoch in enumerate(recorder.epochs):
-        epoch["kept"] = number == kept
-    return recorder.epochs
-
-
-def optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
-    """The configured optimizer."""
-    configuration = {"learning_rate": settings.learning_rate}
-    return keras.optimizers.get({"class_name": settings.optimizer, "config": configuration})
-
-
-class _KeepBest(keras.callbacks.Callback):
-    """Puts the weights of the epoch with the best validation accuracy back when training ends.
-
-    Small validation splits often tie; the lower validation loss then decides.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._best = (-np.inf, -np.inf)
-        self._weights: list[np.ndarray] | None = None
-        self.epoch = 0
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        figures = (logs["val_accuracy"], -logs["val_loss"])
-        if figures > self._best:
-            self._best, self.epoch = figures, epoch
-            self._weights = self.model.get_weights()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        if self._weights is not None:
-            self.model.set_weights(self._weights)
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Keeps the figures of every epoch and reports progress."""
-
-    def __init__(self, images: int, epochs: int):
-        super().__init__()
-        self._images = images
-        self._epochs = epochs
-        self.epochs: list[dict[str, float]] = []
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._epoch = epoch
-        self._started = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._train_seconds = time.perf_counter() - self._started
-        done = self._epoch * self.params["steps"] + batch + 1
-        last = self.epochs[-1] if self.epochs else {}
-        figures = {key: last[key] for key in ("val_accuracy",) if key in last}
-        progress.emit(
-            "training",
-            done,
-            self._epochs * self.params["steps"],
-            epoch=self._epoch + 1,
-            epochs=self._epochs,
-            **figures,
-        )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.epochs.append(
-            {
-                "epoch": epoch + 1,
-                **{name: float(value) for name, value in logs.items()},
-                "learning_rate": float(self.model.optimizer.learning_rate),
-                "seconds": time.perf_counter() - self._started,
-                "images_per_second": self._images / self._train_seconds,
-            }
-        )
+    _write_record(fn_args.model_run_dir, settings, graph.class_names, classifier, fit, unfinished)
+    tf.io.gfile.rmtree(unfinished)
 
 
 def _write_record(
@@ -169,7 +81,8 @@ def _write_record(
     settings: TrainerSettings,
     class_names: list[str],
     classifier: keras.Model,
-    history: list[dict[str, float]],
+    fit: fitting.Fit,
+    unfinished: str,
 ) -> None:
     summary = io.StringIO()
     classifier.summary(print_fn=lambda line: summary.write(line + "\n"), expand_nested=True, line_length=100)
@@ -177,10 +90,14 @@ def _write_record(
     # The Keras model itself, for whoever looks inside the network later; what is served is the export.
     classifier.save(f"{directory}/classifier.keras")
     for name, text in {
-        "history.json": json.dumps(history, indent=1),
+        "history.json": json.dumps(fit.history, indent=1),
         "settings.json": settings.model_dump_json(indent=1),
+        "training.json": json.dumps(fit.facts, indent=1, ensure_ascii=False),
         "classes.json": json.dumps(class_names, ensure_ascii=False),
         "summary.txt": summary.getvalue(),
     }.items():
         with tf.io.gfile.GFile(f"{directory}/{name}", "w") as file:
             file.write(text)
+    for name in ("history.csv", "checkpoints", "tensorboard"):
+        if tf.io.gfile.exists(f"{unfinished}/{name}"):
+            tf.io.gfile.rename(f"{unfinished}/{name}", f"{directory}/{name}", overwrite=True)

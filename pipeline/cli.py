@@ -89,6 +89,31 @@ def check(config: ConfigPath, data: Data = None, overrides: Overrides = None, js
     checking.check(loaded, out, err, as_json=json_)
 
 
+@app.command(epilog="Example: imagemill preview configs/digits.yaml --data photos --out preview.png")
+def preview(
+    config: ConfigPath,
+    output: Annotated[
+        pathlib.Path,
+        typer.Option(
+            "--out", metavar="FILE", help="File to write: .png, .jpg, .pdf or .svg.", show_default=False
+        ),
+    ],
+    images: Annotated[int, typer.Option(min=1, max=100, help="Images, evenly over the classes.")] = 8,
+    variants: Annotated[int, typer.Option(min=1, max=30, help="Augmented versions of each.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other amounts.")] = 0,
+    data: Data = None,
+    overrides: Overrides = None,
+) -> None:
+    """Draw images beside what the augmentation makes of them."""
+    from pipeline import preview as previewing
+    from pipeline import quiet
+
+    loaded = _load(config, overrides, data)
+    with quiet.without_greeting():
+        shown = previewing.preview(loaded, output, images, variants, seed)
+    out.print(f"{output}: {shown} images, {variants} variants each.", soft_wrap=True)
+
+
 @app.command(
     epilog="Example: imagemill run configs/digits.yaml --data photos --set train.epochs=5 --json",
 )

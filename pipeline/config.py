@@ -9,15 +9,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.data_gate.settings import GateSettings
 from components.drift_gate.settings import DriftSettings
 from components.image_example_gen.settings import IngestSettings
 from modules.architectures import registry
+from modules.augmentation.settings import Augmentations, check, needs_one_hot
 from modules.base_settings import Settings
 from modules.errors import InputError
-from modules.settings import ModelSettings, PixelSettings, TrainSettings, TransformSettings
+from modules.settings import ModelSettings, PixelSettings, TransformSettings
+from modules.train_settings import TrainSettings
 
 
 class DataSettings(IngestSettings, PixelSettings):
@@ -70,8 +72,21 @@ class Config(Settings):
     transform: TransformSettings = Field(default_factory=TransformSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
+    augment: Augmentations = Field(
+        (), description="Random changes of the training images, in this order; none by default."
+    )
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> Config:
+        check(self.augment, self.data.channels)
+        if self.train.loss == "sparse_categorical_crossentropy" and needs_one_hot(self.augment):
+            raise ValueError(
+                "train.loss: sparse_categorical_crossentropy takes no mixed labels, which mix_up and cut_mix "
+                "make; use categorical_crossentropy or auto"
+            )
+        return self
 
 
 def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path | str | None = None) -> Config:
@@ -101,6 +116,7 @@ def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path |
         schema = _absolute(config.gate.schema_file, folder)
         read_schema(pathlib.Path(schema))
         changes["gate"] = config.gate.model_copy(update={"schema_file": schema})
+    changes["model"] = config.model.resolve(folder)
     return config.model_copy(update=changes)
 
 

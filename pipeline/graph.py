@@ -154,7 +154,7 @@ def create_pipeline(
         eval_args=trainer_pb2.EvalArgs(splits=[features.VALIDATION]),
         custom_config={
             "settings": TrainerSettings(
-                pixels=config.data.pixels, model=config.model, train=config.train
+                pixels=config.data.pixels, model=config.model, train=config.train, augment=config.augment
             ).model_dump_json(),
             "code": code_version("modules"),
         },

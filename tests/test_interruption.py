@@ -14,7 +14,8 @@ import pytest
 
 from tests.conftest import Project
 
-pytestmark = pytest.mark.slow
+# Two to four whole runs each, on a machine that may be busy.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def _start(project: Project, *arguments: str) -> subprocess.Popen:
@@ -29,7 +30,7 @@ def _start(project: Project, *arguments: str) -> subprocess.Popen:
 
 def _wait_for(project: Project, **wanted: object) -> dict:
     """The first event of the newest run that has these fields."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         for path in sorted(project.workdir.glob("runs/*/events.jsonl"))[-1:]:
             for line in path.read_text().splitlines():
@@ -72,10 +73,46 @@ def test_an_interrupted_run_cleans_up_and_the_next_goes_on(make_project, sign: s
 
     (request,) = [json.loads(path.read_text()) for path in project.workdir.glob("runs/*/request.json")]
     again = _start(project)
-    out, err = again.communicate(timeout=200)
+    out, err = again.communicate(timeout=400)
     assert again.returncode == 0, err
     assert not pathlib.Path(request["temporary"]).exists(), "temporary files were left behind"
     result = json.loads(out)
     done_before = ("ImageExampleGen", "StatisticsGen", "Transform")
     assert all(result["nodes"][name]["cached"] for name in done_before)
     assert project.versions() == [result["pushed_version"]]
+
+
+def test_a_training_killed_in_mid_epoch_ends_as_an_undisturbed_one(make_project) -> None:
+    project = make_project()
+    settings = [
+        *("--set", "train.epochs=40", "--set", "augment=[horizontal_flip, gaussian_noise]"),
+        *("--set", "train.reduce_on_plateau={patience: 2}", "--set", "evaluate.min_accuracy=0"),
+    ]
+    run = _start(project, *settings)
+    worker = _wait_for(project, event="importing")["pid"]
+    _wait_for(project, stage="training", epoch=5)
+    os.kill(worker, signal.SIGKILL)
+    run.communicate(timeout=60)
+    assert run.returncode == 1
+
+    def record(result: dict, name: str) -> list | dict:
+        return json.loads(pathlib.Path(result["nodes"]["Trainer"]["outputs"]["model_run"], name).read_text())
+
+    def history(result: dict) -> list[dict]:
+        timing = {"seconds", "images_per_second", "input_wait"}
+        epochs = record(result, "history.json")
+        return [{key: value for key, value in epoch.items() if key not in timing} for epoch in epochs]
+
+    def finish(workdir: pathlib.Path) -> dict:
+        project.workdir = workdir
+        out, _ = _start(project, *settings).communicate(timeout=400)
+        return json.loads(out)
+
+    resumed = finish(project.workdir)
+    assert record(resumed, "training.json")["resumed_at_epoch"] >= 5
+    undisturbed = finish(project.workdir.with_name("undisturbed"))
+    assert record(undisturbed, "training.json")["resumed_at_epoch"] is None
+    assert history(resumed) == history(undisturbed)
+    assert resumed["metrics"] == undisturbed["metrics"]
+    left = list(project.workdir.rglob("unfinished/*"))
+    assert left == [], "the state of a finished training was left behind"
