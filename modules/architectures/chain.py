@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import functools
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import keras
@@ -33,18 +34,21 @@ def chain(
         for layer in layers:
             outputs = layer(outputs)
         return keras.Model(inputs, outputs, name=name)
-    model = _subclass()(layers, name=name)
+    model = layer_chain()(layers, name=name)
     model.build((None, *input_shape))
     return model
 
 
-def _subclass() -> type[keras.Model]:
+@functools.cache
+def layer_chain() -> type[keras.Model]:
+    """The class behind the subclass style; a saved model of that style loads once this was called."""
     # Defined on first use: the class statement needs Keras, and this folder is imported without it.
     import keras
 
+    @keras.saving.register_keras_serializable(package="imagemill")
     class LayerChain(keras.Model):
-        def __init__(self, layers: list[keras.Layer], name: str):
-            super().__init__(name=name)
+        def __init__(self, layers: list[keras.Layer], name: str, **model: Any):
+            super().__init__(name=name, **model)
             self.chain = layers
 
         def build(self, input_shape: tuple) -> None:
@@ -60,5 +64,14 @@ def _subclass() -> type[keras.Model]:
                 flags = {"training": training} if layer._call_has_training_arg else {}
                 outputs = layer(outputs, **flags)
             return outputs
+
+        def get_config(self) -> dict[str, Any]:
+            layers = [keras.saving.serialize_keras_object(layer) for layer in self.chain]
+            return {**super().get_config(), "layers": layers}
+
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> LayerChain:
+            layers = [keras.saving.deserialize_keras_object(layer) for layer in config.pop("layers")]
+            return cls(layers, **config)
 
     return LayerChain
