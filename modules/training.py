@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from modules import calibration, export, input_pipeline, progress
 from modules import classifier as classifiers
-from modules import export, input_pipeline, progress
 from modules.settings import TrainerSettings, TrainSettings
 from modules.transform_graph import TransformGraph
 
@@ -46,8 +46,10 @@ def run_fn(fn_args: FnArgs) -> None:
             settings.model, settings.pixels, len(graph.class_names), graph.scale, graph.offset
         )
         history = fit(classifier, training, validation, settings.train)
+        temperature = calibration.temperature_of(classifier, validation) if settings.serve.calibrate else 1.0
 
-    export.export(classifier, graph, fn_args.serving_model_dir)
+    notes = export.Notes(temperature, settings.serve.abstain_below)
+    export.export(classifier, graph, fn_args.serving_model_dir, notes)
     _write_record(fn_args.model_run_dir, settings, graph.class_names, classifier, history)
 
 
