@@ -13,11 +13,12 @@ from pydantic import BaseModel, Field, ValidationError
 
 from components.data_gate.settings import GateSettings
 from components.drift_gate.settings import DriftSettings
+from components.evaluator.settings import EvaluateSettings
 from components.image_example_gen.settings import IngestSettings
 from modules.architectures import registry
 from modules.base_settings import Settings
 from modules.errors import InputError
-from modules.settings import ModelSettings, PixelSettings, TrainSettings, TransformSettings
+from modules.settings import ModelSettings, PixelSettings, ServeSettings, TrainSettings, TransformSettings
 
 
 class DataSettings(IngestSettings, PixelSettings):
@@ -42,15 +43,6 @@ class DataSettings(IngestSettings, PixelSettings):
         return PixelSettings(image_size=self.image_size, channels=self.channels)
 
 
-class EvaluateSettings(Settings):
-    """What a model must show on the test split before it is pushed."""
-
-    min_accuracy: float = Field(0.5, ge=0, le=1, description="Accuracy below this is never blessed.")
-    max_regression: float = Field(
-        0.0, ge=0, le=1, description="Accuracy may be this much below that of the model in production."
-    )
-
-
 class PushSettings(Settings):
     """Where a blessed model goes."""
 
@@ -71,6 +63,7 @@ class Config(Settings):
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
     push: PushSettings = Field(default_factory=PushSettings)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components import (
-    Evaluator,
     ExampleValidator,
     Pusher,
     SchemaGen,
@@ -34,6 +33,7 @@ from components.artifacts import PassedStatistics
 from components.data_gate.component import DataGate
 from components.drift_gate.component import DriftGate
 from components.drift_gate.strategy import LatestIfAny
+from components.evaluator.component import Evaluator
 from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
 from components.kept_schema.component import KeptSchema
@@ -41,7 +41,6 @@ from components.pusher.executor import Executor as AtomicPusherExecutor
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
 from pipeline.config import Config
-from pipeline.evaluation import eval_config
 
 # Without a runner named, Beam looks for the Prism binary on the internet; without a mode, it guesses one.
 BEAM_ARGUMENTS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
@@ -154,7 +153,7 @@ def create_pipeline(
         eval_args=trainer_pb2.EvalArgs(splits=[features.VALIDATION]),
         custom_config={
             "settings": TrainerSettings(
-                pixels=config.data.pixels, model=config.model, train=config.train
+                pixels=config.data.pixels, model=config.model, train=config.train, serve=config.serve
             ).model_dump_json(),
             "code": code_version("modules"),
         },
@@ -169,16 +168,7 @@ def create_pipeline(
     # Asked for after training, which may take a night in which another run may bless its model.
     baseline.add_upstream_node(trainer)
 
-    # Blesses the candidate when it holds its own on the test split, which nothing has seen before.
-    evaluator = Evaluator(
-        examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
-        baseline_model=baseline.outputs["model"],
-        example_splits=[features.TEST],
-        eval_config=eval_config(config.evaluate),
-    )
-
-    # Serves the candidate and sends it real requests; keeps them as its warm-up.
+    # Serves the candidate and sends it real requests; keeps them as its warm-up, and how long they took.
     infra_validator = InfraValidator(
         model=trainer.outputs["model"],
         examples=example_gen.outputs["examples"],
@@ -193,7 +183,7 @@ def create_pipeline(
                 signature_names=[export.SERVING_EXAMPLES]
             ),
             split_name=features.TEST,
-            num_examples=3,
+            num_examples=20,
             make_warmup=True,
         ),
         validation_spec=infra_validator_pb2.ValidationSpec(num_tries=1, max_loading_time_seconds=120),
@@ -203,6 +193,16 @@ def create_pipeline(
     pusher = Pusher(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=infra_validator.outputs["blessing"],
+    # Blesses the candidate when it holds its own on the test split, which nothing has seen before.
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        infra_blessing=infra_validator.outputs["blessing"],
+        settings=config.evaluate,
+        code=code_version("components/evaluator"),
+    )
+
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(
                 base_directory=f"{paths.serving}/{config.push.model_name}"
@@ -226,7 +226,6 @@ def create_pipeline(
             transform,
             trainer,
             baseline,
-            evaluator,
             infra_validator,
             pusher,
         ],
@@ -246,6 +245,7 @@ def _descriptive_schema() -> schema_pb2.Schema:
 
 
 def compile_pipeline(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
+            evaluator,
     """The intermediate representation that both runners launch nodes from."""
     ir = Compiler().compile(pipeline)
     for node in ir.nodes:

@@ -73,7 +73,7 @@ def floors(sums: Sums, names: list[str], settings: EvaluateSettings) -> list[Che
             value=accuracy,
             limit=limit,
             passed=enough,
-            explanation=f"accuracy {accuracy:.4f} is {_side(enough, 'not below', 'below')} "
+            explanation=f"accuracy {accuracy:.4f} is {_either(enough, 'not below', 'below')} "
             f"evaluate.min_accuracy {limit:g}",
         )
     ]
@@ -127,7 +127,7 @@ def _ceiling(name: str, what: str, value: float | None, limit: float, unit: str)
         explanation = f"{what} was not measured, and evaluate.{name} is {limit:g}{unit}"
         return Check(name=name, value=None, limit=limit, passed=False, explanation=explanation)
     passed = value <= limit
-    side = _side(passed, "not above", "above")
+    side = _either(passed, "not above", "above")
     return Check(
         name=name,
         value=value,
@@ -162,8 +162,9 @@ def _not_worse(
         limit=theirs - settings.margin,
         baseline=theirs,
         passed=passed,
-        explanation=f"accuracy {value:.4f} is {_side(passed, 'not significantly', 'significantly')} lower than "
-        f"the {theirs:.4f} of the model in production{margin} ({_evidence(lost, won, p_value, alpha)})",
+        explanation=f"accuracy {value:.4f} is {_either(passed, 'not significantly', 'significantly')} lower "
+        f"than the {theirs:.4f} of the model in production{margin} "
+        f"({_evidence(lost, won, p_value, alpha)})",
     )
 
 
@@ -201,8 +202,8 @@ def _no_class_worse(
     else:
         evidence = _evidence(int(paired.lost[index]), int(paired.won[index]), p_values[worst], alpha)
         explanation = (
-            f"recall of {names[index]!r} {value:.4f} is significantly lower than the {theirs:.4f} of the model "
-            f"in production ({evidence})"
+            f"recall of {names[index]!r} {value:.4f} is significantly lower than the {theirs:.4f} of the "
+            f"model in production ({evidence})"
         )
     return Check(
         name="no_class_worse",
@@ -218,7 +219,7 @@ def _evidence(lost: int, won: int, p_value: float, alpha: float) -> str:
     return f"{lost} images lost, {won} won, p {p_value:.2g}, refused up to {alpha:g}"
 
 
-def _side(passed: bool, yes: str, no: str) -> str:
+def _either(passed: bool, yes: str, no: str) -> str:
     return yes if passed else no
 
 
