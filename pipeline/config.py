@@ -15,6 +15,7 @@ from components.data_gate.settings import GateSettings
 from components.drift_gate.settings import DriftSettings
 from components.evaluator.settings import EvaluateSettings
 from components.image_example_gen.settings import IngestSettings
+from components.report.settings import ReportSettings
 from modules.architectures import registry
 from modules.base_settings import Settings
 from modules.errors import InputError
@@ -65,6 +66,7 @@ class Config(Settings):
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
 
 
 def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path | str | None = None) -> Config:

@@ -38,12 +38,16 @@ from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
 from components.kept_schema.component import KeptSchema
 from components.pusher.executor import Executor as AtomicPusherExecutor
+from components.report.component import Report
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
 from pipeline.config import Config
 
 # Without a runner named, Beam looks for the Prism binary on the internet; without a mode, it guesses one.
 BEAM_ARGUMENTS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+
+#: Endings of what counts as source: a page of another look is another page.
+_SOURCE = (".py", ".j2", ".css")
 
 #: Nodes whose effect lies outside the artifact store, so that an earlier success proves nothing now.
 UNCACHED_NODES = ("Pusher",)
@@ -211,6 +215,20 @@ def create_pipeline(
         custom_executor_spec=executor_spec.ExecutorClassSpec(AtomicPusherExecutor),
     )
 
+    # Shows all of it on one page, also when the model was not blessed. Nothing waits for it.
+    report = Report(
+        examples=example_gen.outputs["examples"],
+        quarantine=example_gen.outputs["quarantine"],
+        transform_graph=transform.outputs["transform_graph"],
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        settings=config.report,
+        config=config.model_dump_json(),
+        code=code_version("components", "modules", "pipeline"),
+    )
+    report.add_upstream_node(infra_validator)
+
     return Pipeline(
         # The line of models that are compared with each other: one name, one line.
         pipeline_name=config.push.model_name,
@@ -228,6 +246,7 @@ def create_pipeline(
             baseline,
             infra_validator,
             pusher,
+            report,
         ],
         metadata_connection_config=connection,
         enable_cache=enable_cache,
@@ -254,14 +273,15 @@ def compile_pipeline(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
     return ir
 
 
-def code_version(room: str) -> str:
-    """Digest of a room's source, so that TFX's cache never gives out what other code computed.
+def code_version(*rooms: str) -> str:
+    """Digest of the source of rooms, so that TFX's cache never gives out what other code computed.
 
     Args:
-      room: folder relative to the root of the package, such as `modules`.
+      rooms: folders relative to the root of the package, such as `modules`.
     """
-    folder = pathlib.Path(__file__).parent.parent / room
+    root = pathlib.Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(path for room in rooms for path in (root / room).rglob("*")):
+        if path.suffix in _SOURCE:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -52,9 +52,10 @@ def layer_chain() -> type[keras.Model]:
             self.chain = layers
 
         def build(self, input_shape: tuple) -> None:
-            shape = input_shape
+            shape = tuple(input_shape)  # a list when it comes from a file
             for layer in self.chain:
-                layer.build(shape)
+                if not layer.built:  # as it is when it comes from a file
+                    layer.build(shape)
                 shape = layer.compute_output_shape(shape)
             self.built = True
 
