@@ -63,8 +63,8 @@ class Config(Settings):
     transform: TransformSettings = Field(default_factory=TransformSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
     train: TrainSettings = Field(default_factory=TrainSettings)
-    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     push: PushSettings = Field(default_factory=PushSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
 

@@ -193,10 +193,6 @@ def create_pipeline(
         validation_spec=infra_validator_pb2.ValidationSpec(num_tries=1, max_loading_time_seconds=120),
     )
 
-    # Puts a model that is both blessed and servable, with its warm-up, where the model server looks.
-    pusher = Pusher(
-        model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=infra_validator.outputs["blessing"],
     # Blesses the candidate when it holds its own on the test split, which nothing has seen before.
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
@@ -207,6 +203,10 @@ def create_pipeline(
         code=code_version("components/evaluator"),
     )
 
+    # Puts a model that is both blessed and servable, with its warm-up, where the model server looks.
+    pusher = Pusher(
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra_validator.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(
                 base_directory=f"{paths.serving}/{config.push.model_name}"
@@ -245,6 +245,7 @@ def create_pipeline(
             trainer,
             baseline,
             infra_validator,
+            evaluator,
             pusher,
             report,
         ],
@@ -264,7 +265,6 @@ def _descriptive_schema() -> schema_pb2.Schema:
 
 
 def compile_pipeline(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
-            evaluator,
     """The intermediate representation that both runners launch nodes from."""
     ir = Compiler().compile(pipeline)
     for node in ir.nodes:
