@@ -99,8 +99,7 @@ def metrics(sums: Sums, top_k: int) -> dict[str, Metric]:
     found["loss"] = _loss(sums)
     found["macro_precision"] = _macro(sums, sums.predicted)
     found["macro_recall"] = _macro(sums, sums.labelled)
-    union = sums.labelled + sums.predicted - sums.hits
-    found["macro_f1"] = _macro(sums, union, lambda jaccard: 2 * jaccard / (1 + jaccard))
+    found["macro_f1"] = _macro_f1(sums)
     found["ece"] = Metric(value=calibration_error(sums))
     return found
 
@@ -139,6 +138,20 @@ def _macro(sums: Sums, of: np.ndarray, scale=lambda shares: shares) -> Metric:
     below = np.sqrt(np.square(values - lows).sum()) / len(values)
     above = np.sqrt(np.square(highs - values).sum()) / len(values)
     return Metric(value=mean, low=max(mean - below, 0.0), high=min(mean + above, 1.0))
+
+
+def _macro_f1(sums: Sums) -> Metric:
+    """Mean of the classes' F1; one wrong image weighs on two classes, which the delta method accounts for."""
+    union = sums.labelled + sums.predicted - sums.hits
+    # F1 is the share of hits in the union, on another scale.
+    found = _macro(sums, union, lambda jaccard: 2 * jaccard / (1 + jaccard))
+    present = sums.labelled > 0
+    size = np.where(present, sums.labelled + sums.predicted, np.inf)
+    pull = 2 * sums.hits / size / size
+    influence = (2 * np.diag(1 / size) - pull[:, None] - pull[None, :]) / present.sum()
+    low, high = normal_interval(found.value, float((sums.confusion * influence**2).sum()))
+    # The wider of the two: the one is a point when every image is right, the other knows no such pairs.
+    return Metric(value=found.value, low=max(min(found.low, low), 0.0), high=min(max(found.high, high), 1.0))
 
 
 def area_under_curve(probabilities: np.ndarray, labels: np.ndarray) -> Metric:
