@@ -29,6 +29,7 @@ setup(
         "typer>=0.20",
         "rich>=14",
         "Pillow>=12.3",
+        "scipy>=1.14",
         "matplotlib>=3.10",
         "jinja2>=3.1",
         "numpy>=2",

@@ -25,13 +25,18 @@ class Sums:
     """What the figures rest on: sums over images, so that parts of a split can be added up.
 
     Attributes:
-      confusion: int64 (c, c), images by label (row) and predicted class (column).
+      classes: how many there are, c.
+      cells: int64 (m,), `label * c + predicted` of the pairs that occur, ascending; with a thousand classes
+        nearly all of the confusion matrix is empty.
+      images: int64 (m,), images of each such pair.
       top: images whose label is among the likeliest `top_k`.
       losses: sum of the cross-entropy (natural logarithm) and of its square.
       bins: float64 (BINS, 3), a row a bin of confidence: images, sum of confidence, images that are right.
     """
 
-    confusion: np.ndarray
+    classes: int
+    cells: np.ndarray
+    images: np.ndarray
     top: int
     losses: np.ndarray
     bins: np.ndarray
@@ -51,10 +56,11 @@ class Sums:
         losses = -np.log(np.clip(own.astype(np.float64), _TINY, 1))
         confidence = probabilities.max(axis=1).astype(np.float64)
         index = np.minimum((confidence * BINS).astype(int), BINS - 1)
+        cells, images = np.unique(labels * classes + predicted, return_counts=True)
         return cls(
-            confusion=np.bincount(labels * classes + predicted, minlength=classes**2).reshape(
-                classes, classes
-            ),
+            classes=classes,
+            cells=cells,
+            images=images,
             top=int(((probabilities > own[:, None]).sum(axis=1) < top_k).sum()),
             losses=np.array([losses.sum(), np.square(losses).sum()]),
             bins=np.stack(
@@ -64,8 +70,13 @@ class Sums:
         )
 
     def __add__(self, other: Sums) -> Sums:
+        cells, index = np.unique(np.concatenate([self.cells, other.cells]), return_inverse=True)
+        images = np.zeros(len(cells), np.int64)
+        np.add.at(images, index, np.concatenate([self.images, other.images]))
         return Sums(
-            self.confusion + other.confusion,
+            self.classes,
+            cells,
+            images,
             self.top + other.top,
             self.losses + other.losses,
             self.bins + other.bins,
@@ -73,28 +84,32 @@ class Sums:
 
     @property
     def count(self) -> int:
-        return int(self.confusion.sum())
+        return int(self.images.sum())
 
     @property
     def labelled(self) -> np.ndarray:
         """Images by class, int64 (c,)."""
-        return self.confusion.sum(axis=1)
+        return self._by_class(self.cells // self.classes, self.images)
 
     @property
     def predicted(self) -> np.ndarray:
         """Images by predicted class, int64 (c,)."""
-        return self.confusion.sum(axis=0)
+        return self._by_class(self.cells % self.classes, self.images)
 
     @property
     def hits(self) -> np.ndarray:
         """Images that were recognised, by class, int64 (c,)."""
-        return self.confusion.diagonal()
+        right = self.cells // self.classes == self.cells % self.classes
+        return self._by_class(self.cells[right] // self.classes, self.images[right])
+
+    def _by_class(self, index: np.ndarray, images: np.ndarray) -> np.ndarray:
+        return np.bincount(index, images, self.classes).astype(np.int64)
 
 
 def metrics(sums: Sums, top_k: int) -> dict[str, Metric]:
     """Accuracy, top-k accuracy (given more than k classes), loss, macro averages, calibration error."""
     found = {"accuracy": share(int(sums.hits.sum()), sums.count)}
-    if len(sums.confusion) > top_k:
+    if sums.classes > top_k:
         found[f"top_{top_k}_accuracy"] = share(sums.top, sums.count)
     found["loss"] = _loss(sums)
     found["macro_precision"] = _macro(sums, sums.predicted)
@@ -148,8 +163,10 @@ def _macro_f1(sums: Sums) -> Metric:
     present = sums.labelled > 0
     size = np.where(present, sums.labelled + sums.predicted, np.inf)
     pull = 2 * sums.hits / size / size
-    influence = (2 * np.diag(1 / size) - pull[:, None] - pull[None, :]) / present.sum()
-    low, high = normal_interval(found.value, float((sums.confusion * influence**2).sum()))
+    label, predicted = sums.cells // sums.classes, sums.cells % sums.classes
+    push = np.where(label == predicted, 2 / size[label], 0)
+    influence = (push - pull[label] - pull[predicted]) / present.sum()
+    low, high = normal_interval(found.value, float((sums.images * influence**2).sum()))
     # The wider of the two: the one is a point when every image is right, the other knows no such pairs.
     return Metric(value=found.value, low=max(min(found.low, low), 0.0), high=min(max(found.high, high), 1.0))
 
