@@ -160,6 +160,8 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
     else:
         reasons = "; ".join(result["not_blessed_because"])
         console.print(Text.assemble(("Not pushed", "yellow"), f": {reasons}."), soft_wrap=True)
+    page = pathlib.Path(result["nodes"]["Report"]["outputs"]["report"], "report.html")
+    console.print(f"Report: {shown_path(page)}", highlight=False, soft_wrap=True)
 
 
 def shown_path(path: str | pathlib.Path) -> str:

@@ -69,6 +69,12 @@ class Table:
     folded: bool = False
     kind: str = "table"
 
+    @property
+    def narrow(self) -> bool:
+        """Whether it needs no more than half the width of a screen."""
+        longest = max((len(cell) for row in self.rows for cell in row if isinstance(cell, str)), default=0)
+        return len(self.columns) <= 5 and (longest <= 40 or self.folded)
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -125,7 +131,7 @@ class Part:
         return all(
             block.kind in ("text", "facts", "code")
             or (block.kind == "plot" and not block.wide)
-            or (block.kind == "table" and len(block.columns) <= 5)
+            or (block.kind == "table" and block.narrow)
             for block in self.blocks
         )
 

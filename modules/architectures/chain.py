@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import keras
@@ -41,21 +41,20 @@ def chain(
 
 @functools.cache
 def layer_chain() -> type[keras.Model]:
-    """The class behind the subclass style; a saved model of that style loads once this was called."""
-    # Defined on first use: the class statement needs Keras, and this folder is imported without it.
+    """The class of the subclass style; called once, Keras can load a saved model that holds one."""
+    # Not at the top of the file: the class statement needs Keras, and this folder is imported without it.
     import keras
 
-    @keras.saving.register_keras_serializable(package="imagemill")
+    @keras.saving.register_keras_serializable("imagemill")
     class LayerChain(keras.Model):
-        def __init__(self, layers: list[keras.Layer], name: str, **model: Any):
-            super().__init__(name=name, **model)
+        def __init__(self, layers: list[keras.Layer], name: str):
+            super().__init__(name=name)
             self.chain = layers
 
         def build(self, input_shape: tuple) -> None:
-            shape = tuple(input_shape)  # a list when it comes from a file
+            shape = input_shape
             for layer in self.chain:
-                if not layer.built:  # as it is when it comes from a file
-                    layer.build(shape)
+                layer.build(shape)
                 shape = layer.compute_output_shape(shape)
             self.built = True
 
@@ -66,13 +65,15 @@ def layer_chain() -> type[keras.Model]:
                 outputs = layer(outputs, **flags)
             return outputs
 
-        def get_config(self) -> dict[str, Any]:
-            layers = [keras.saving.serialize_keras_object(layer) for layer in self.chain]
-            return {**super().get_config(), "layers": layers}
+        def get_config(self) -> dict:
+            return {
+                "layers": [keras.saving.serialize_keras_object(layer) for layer in self.chain],
+                "name": self.name,
+            }
 
         @classmethod
-        def from_config(cls, config: dict[str, Any]) -> LayerChain:
-            layers = [keras.saving.deserialize_keras_object(layer) for layer in config.pop("layers")]
-            return cls(layers, **config)
+        def from_config(cls, config: dict, custom_objects: dict | None = None) -> LayerChain:
+            layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+            return cls(layers, config["name"])
 
     return LayerChain

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from components.report.plots.style import BLUE, GREEN, GREY, ORANGE, RED, bare, figure, styled
 
@@ -104,10 +105,13 @@ def histograms(pixels: np.ndarray, scale: np.ndarray, offset: np.ndarray) -> Fig
     before.set(title="As read", xlabel="level", ylabel="share of the pixels", yscale="log")
     after.set(title="Scaled", xlabel="value that the network sees", yscale="log")
     after.tick_params(labelleft=False)
+    for axes in (before, after):
+        axes.yaxis.set_minor_formatter(NullFormatter())
     before.legend(fontsize=8)
     return drawn
 
 
 def shortened(name: str, most: int = 22) -> str:
-    """A class name that fits beside a plot."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A name that fits beside a plot; a dollar sign in it begins no formula."""
+    short = name if len(name) <= most else name[: most - 1] + "…"
+    return short.replace("$", r"\$")

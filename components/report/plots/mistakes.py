@@ -177,5 +177,6 @@ def gallery(pictures: Sequence[tuple[Sequence[np.ndarray], Sequence[str]]]) -> F
     for axes, (images, lines) in zip(grid.flat, pictures, strict=False):
         colour = [image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1) for image in images]
         axes.imshow(np.concatenate(colour, axis=1), interpolation="none")
-        axes.set_title("\n".join(lines[:2]), fontsize=7, fontweight="normal")
+        title = "\n".join(shortened(line, 34) for line in lines[:2])
+        axes.set_title(title, fontsize=7, fontweight="normal")
     return drawn

@@ -15,6 +15,15 @@ from components.report.context import Context
 from components.report.plots import mistakes
 
 _PACKAGES = ("imagemill", "tfx", "tensorflow", "keras", "tensorflow-model-analysis", "apache-beam", "numpy")
+#: Metrics whose names are not words.
+_NAMES = {
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "ece": "calibration error (ECE)",
+    "size_mb": "size, MB",
+    "latency_p50_ms": "latency, ms, median",
+    "latency_p95_ms": "latency, ms, 95 %",
+}
 _SPLITS = ("train", "validation", "test")
 
 
@@ -40,7 +49,7 @@ def metrics(context: Context) -> Iterator[Block]:
     found = context.sources.verdict
     has_baseline = any(metric.baseline is not None for metric in found.metrics.values())
     rows = [
-        [name.replace("_", " "), metric.value, metric.low, metric.high]
+        [_NAMES.get(name) or name.replace("_", " "), metric.value, metric.low, metric.high]
         + ([metric.baseline] if has_baseline else [])
         for name, metric in found.metrics.items()
     ]
