@@ -238,6 +238,8 @@ def test_the_served_model_carries_temperature_and_abstention(history: History) -
 
 
 def test_a_damaged_or_vanished_baseline_refuses_until_it_is_waived(history: History) -> None:
+    if history.in_production is None:
+        history.run(history.clean)
     model = history.in_production
     other = "train.seed=7"
     (variables,) = model.rglob("variables.data-*")

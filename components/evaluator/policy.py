@@ -216,7 +216,8 @@ def _no_class_worse(
 
 
 def _evidence(lost: int, won: int, p_value: float, alpha: float) -> str:
-    return f"{lost} images lost, {won} won, p {p_value:.2g}, refused up to {alpha:g}"
+    shown = f"p {p_value:.2g}" if p_value >= 1e-4 else "p below 0.0001"
+    return f"{lost} images lost, {won} won, {shown}, refused up to {alpha:g}"
 
 
 def _either(passed: bool, yes: str, no: str) -> str:
