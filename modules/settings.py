@@ -79,6 +79,27 @@ class ModelSettings(Settings):
         return registry.get(self.architecture).options.model_validate(self.model_extra or {})
 
 
+class ServeSettings(Settings):
+    """How sure the served model says it is, and when it rather says nothing."""
+
+    calibrate: bool = Field(
+        True,
+        description=(
+            "Divide the logits by a temperature fitted on the validation split, so that confidences mean "
+            "what they say. No label changes."
+        ),
+    )
+    abstain_below: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description=(
+            "Below this confidence the served label is empty and `abstained` is true; 0 always answers. The "
+            "evaluation lists what share of the images is answered, and how well, at several confidences."
+        ),
+    )
+
+
 class TrainerSettings(Settings):
     """All that the trainer needs, as it travels in TFX's `custom_config`."""
 
@@ -86,3 +107,4 @@ class TrainerSettings(Settings):
     model: ModelSettings
     train: TrainSettings
     augment: Augmentations = ()
+    serve: ServeSettings = ServeSettings()
