@@ -135,11 +135,14 @@ def test_served_answers_are_those_of_the_trained_model(project: Project) -> None
     classifier = keras.saving.load_model(f"{outputs['Trainer']['model_run']}/classifier.keras")
     files = sorted(path for path in project.data.glob("*/*.*") if path.name != "broken.jpg")
 
+    from modules import export
     from modules.transform_graph import TransformGraph
 
     graph = TransformGraph(outputs["Transform"]["transform_graph"])
     pixels = tf.function(graph.pixels)(tf.constant([path.read_bytes() for path in files]))
-    expected = tf.nn.softmax(classifier(pixels, training=False)).numpy()
+    # What is served is calibrated; the temperature stands beside it.
+    temperature = export.read_notes(project.first["pushed_path"]).temperature
+    expected = tf.nn.softmax(classifier(pixels, training=False) / temperature).numpy()
 
     base = project.workdir / "serving" / "colours"
     with LocalServer(base, "colours") as server, Classifier(server.address, "colours") as client:
