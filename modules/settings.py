@@ -70,8 +70,9 @@ class ModelSettings(Settings):
 
     def resolve(self, folder: pathlib.Path) -> ModelSettings:
         """The same settings with paths made absolute; `folder` is that of the configuration file."""
-        resolved = self.options.resolve(folder).model_dump(mode="json")
-        return self.model_copy(update={name: resolved[name] for name in self.model_extra or {}})
+        # What the network adds, such as the checksum of a weights file, becomes a setting like any other.
+        resolved = self.options.resolve(folder).model_dump(mode="json", exclude_unset=True)
+        return self.model_copy(update=resolved)
 
     @property
     def options(self) -> Settings:

@@ -44,7 +44,14 @@ from modules.settings import TrainerSettings
 from pipeline.config import Config
 
 # Without a runner named, Beam looks for the Prism binary on the internet; without a mode, it guesses one.
-BEAM_ARGUMENTS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+# Without an image, which this runner has no use for, TFX packs its whole self for workers elsewhere: a second
+# or more a node, every run.
+BEAM_ARGUMENTS = (
+    "--runner=DirectRunner",
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+    "--sdk_container_image=unused",
+)
 
 #: Endings of what counts as source: a page of another look is another page.
 _SOURCE = (".py", ".j2", ".css")

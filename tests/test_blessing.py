@@ -22,7 +22,8 @@ from modules import export
 from pipeline import local
 from tests.conftest import COLOURS, Project
 
-pytestmark = pytest.mark.slow
+# A run or two each, the slowest of which train anew.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _IMAGES = {"train": 40, "validation": 20, "test": 60}
 

@@ -72,8 +72,10 @@ class Table:
     @property
     def narrow(self) -> bool:
         """Whether it needs no more than half the width of a screen."""
-        longest = max((len(cell) for row in self.rows for cell in row if isinstance(cell, str)), default=0)
-        return len(self.columns) <= 5 and (longest <= 40 or self.folded)
+        if self.folded:
+            return True
+        widths = [max(map(len, map(number, column))) for column in zip(self.columns, *self.rows, strict=True)]
+        return sum(widths) + 3 * len(widths) <= 70
 
 
 @dataclass(frozen=True)

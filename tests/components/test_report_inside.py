@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import keras
 import numpy as np
 import pytest
@@ -92,15 +90,3 @@ def test_a_deep_network_is_drawn_by_the_size_of_its_maps() -> None:
     assert len(rows) > 150
     assert len(blocks) < 20
     assert blocks[-1][1:] == ("Dense", "4")
-
-
-def test_a_model_of_every_style_survives_saving(tmp_path: pathlib.Path) -> None:
-    for style in ("sequential", "functional", "subclass"):
-        model = _build("simple_cnn", style=style)
-        model.save(tmp_path / f"{style}.keras")
-        again = keras.saving.load_model(tmp_path / f"{style}.keras", compile=False)
-        np.testing.assert_allclose(
-            again(IMAGES.astype("float32"), training=False),
-            model(IMAGES.astype("float32"), training=False),
-            atol=1e-6,
-        )

@@ -62,12 +62,19 @@ def feature_maps(stages: Sequence[tuple[str, np.ndarray]], most: int = 12) -> Fi
     """What each stage of convolutions answers to one image.
 
     Args:
-      stages: first the image itself, then the layers: name and output float (height, width, filters).
+      stages: first the image itself, 0 to 255, then the layers: name and output float (height, width,
+        filters).
       most: maps shown a stage: those that vary most over the image.
     """
     drawn = figure(1.35 * len(stages) + 0.1, 6.6)
     every = np.atleast_1d(drawn.subplots(len(stages), 1))
     for place, (axes, (name, output)) in enumerate(zip(every, stages, strict=True)):
+        if place == 0 and output.shape[-1] == 3:
+            axes.imshow(output / 255, interpolation="none")
+            axes.set_anchor("W")
+            bare(axes)
+            axes.set_title(name)
+            continue
         busiest = np.argsort(-output.std(axis=(0, 1)), kind="stable")[:most]
         maps = np.moveaxis(output[..., np.sort(busiest)], -1, 0)
         low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)

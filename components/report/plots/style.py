@@ -94,7 +94,8 @@ def to_svg(drawn: Figure, name: str, alt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor")
-    text = re.sub(r"(font: [^;\"]*?px) [^;\"]+", r"\1 var(--font)", text)
+    # Letters in the font of the page.
+    text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
     text = re.sub(r">\s+<", "><", text)
     width, height = (round(inches * 96) for inches in drawn.get_size_inches())
     head = (

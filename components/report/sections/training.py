@@ -58,7 +58,7 @@ def remark(history: list[dict[str, Any]]) -> tuple[str, str]:
     if gap > _GAP:
         return (
             f"In the kept epoch the network is right on {kept['accuracy']:.1%} of the training images and on "
-            f"{kept['val_accuracy']:.1%} of the validation images: it knows the former partly by heart.",
+            f"{kept['val_accuracy']:.1%} of the validation images: it may know the former partly by heart.",
             "note",
         )
     if best == len(losses) - 1:
@@ -86,9 +86,16 @@ def table(context: Context) -> Iterator[Block]:
         for key, value in history[-1].items()
         if key not in _FIRST and key != "kept" and isinstance(value, int | float)
     ]
-    rows = [[*(epoch.get(key) for key in keys), "kept" if epoch.get("kept") else ""] for epoch in history]
+    rows = [
+        [*(_cell(key, epoch.get(key)) for key in keys), "kept" if epoch.get("kept") else ""]
+        for epoch in history
+    ]
     columns = [key.replace("_", " ") for key in keys]
     yield Table([*columns, ""], rows, f"Figures of {len(history)} epochs", folded=len(history) > 12)
+
+
+def _cell(key: str, value: Any) -> Any:
+    return round(value) if key == "images_per_second" and value is not None else value
 
 
 PARTS = {"Curves": curves, "Learning rate and speed": speed, "Epochs": table}
