@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import tensorflow as tf
 from scipy import optimize, special
 
 from modules import input_pipeline
 
 # Beyond these every answer is a coin's or an oracle's; a fit that wants to go there has no data to.
 _COLDEST, _HOTTEST = 0.05, 20.0
-_BATCH = 256
+_BATCH = 64
 
 
 def temperature_of(classifier: keras.Model, validation: input_pipeline.PixelStore) -> float:
@@ -24,10 +25,15 @@ def temperature_of(classifier: keras.Model, validation: input_pipeline.PixelStor
       classifier: from pixels to logits (n, units).
       validation: images that it was not trained on.
     """
-    batches = input_pipeline.evaluation_batches(
-        validation, input_pipeline.steps_per_epoch(validation, _BATCH)
-    )
-    logits = classifier.predict(batches, verbose=0)
+
+    # Not `predict`, for which all machines of a distributed training would have to come together again.
+    @tf.function(reduce_retracing=True)
+    def answer(pixels: tf.Tensor) -> tf.Tensor:
+        return classifier(pixels, training=False)
+
+    steps = input_pipeline.steps_per_epoch(validation, _BATCH)
+    batches = input_pipeline.evaluation_batches(validation, steps)
+    logits = np.concatenate([answer(pixels).numpy() for pixels, _ in batches])
     return fit_temperature(logits, validation.labels)
 
 
