@@ -69,15 +69,7 @@ def _has_alpha(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _PNG_HEAD_BYTES), tf.uint8)
     colour_type = tf.concat([head, tf.zeros([26], tf.uint8)], axis=0)[25]
     has_channel = tf.equal(colour_type, 4) | tf.equal(colour_type, 6)
-    return has_channel | (_position(head, b"tRNS") < _position(head, b"IDAT"))
-
-
-def _position(data: tf.Tensor, wanted: bytes) -> tf.Tensor:
-    """Where a byte sequence begins in uint8 (n,); n when it does not occur."""
-    starts = tf.maximum(tf.size(data) - len(wanted) + 1, 0)
-    found = tf.reduce_all([tf.equal(data[i : starts + i], byte) for i, byte in enumerate(wanted)], axis=0)
-    first = tf.argmax(tf.cast(found, tf.int32), output_type=tf.int32)
-    return tf.where(tf.reduce_any(found), first, tf.size(data))
+    return has_channel | (exif.position(head, b"tRNS") < exif.position(head, b"IDAT"))
 
 
 def _over(image: tf.Tensor, background: Colour) -> tf.Tensor:
