@@ -225,21 +225,66 @@ def _pushed_model(workdir: pathlib.Path, name: str | None) -> tuple[str, pathlib
     return chosen, base / chosen
 
 
-@app.command(epilog="Example: imagemill predict cat.jpg dog.jpg --server localhost:8500 --model_name pets")
+@app.command(epilog="Example: imagemill predict photos 'more/*.jpg' --model_name pets --top 3 --csv")
 def predict(
     images: Annotated[
-        list[pathlib.Path], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Files, folders, patterns, or - for an image or a path a line on standard input.",
+            show_default=False,
+        ),
     ],
     server: Server = "localhost:8500",
     model_name: Annotated[
         str, typer.Option("--model_name", metavar="NAME", help="Model to ask.")
     ] = "classifier",
+    version_label: Annotated[
+        str | None,
+        typer.Option("--version_label", metavar="LABEL", help="Ask this version.", show_default="the latest"),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="K", help="Show the K likeliest classes.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.001, metavar="SECONDS", help="For one request.")] = 30.0,
+    ca_file: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--ca_file",
+            metavar="FILE",
+            help="Use TLS; PEM of the authority that signed the server's certificate.",
+            show_default=False,
+        ),
+    ] = None,
+    token_file: Annotated[
+        pathlib.Path | None,
+        typer.Option("--token_file", metavar="FILE", help="Holds the token to send.", show_default=False),
+    ] = None,
     json_: Json = False,
+    csv_: Annotated[bool, typer.Option("--csv", help="Print CSV, a line an image.")] = False,
 ) -> None:
-    """Ask a model server what is on images: one line an image, class and confidence."""
-    from pipeline import predict as predicting
+    """Ask a model server what is on images: one line an image, class and confidence.
 
-    raise typer.Exit(predicting.predict(images, server, model_name, out, err, as_json=json_))
+    Exit codes: 0 all classified, 1 no answer, 2 a bad image or an unknown model.
+    """
+    from pipeline import predict as predicting
+    from serving.client import Classifier, Security
+    from serving.errors import ServingError
+
+    if json_ and csv_:
+        raise InputError("--json and --csv: choose one of them.")
+    try:
+        token = token_file.read_text(encoding="utf-8").strip() if token_file else None
+        classifier = Classifier(
+            server,
+            model_name,
+            version_label=version_label,
+            timeout=timeout,
+            security=Security(ca=ca_file, token=token),
+        )
+    except (OSError, ValueError, ServingError) as error:
+        raise InputError(str(error)) from error
+    shown = predicting.Shown("json" if json_ else "csv" if csv_ else "table", top)
+    with classifier:
+        raise typer.Exit(predicting.predict(images, classifier, shown, out, err))
 
 
 @app.command(epilog="Example: imagemill history --workdir imagemill-work --json")
