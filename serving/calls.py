@@ -208,7 +208,8 @@ class Target:
 
 def _without_nodes(message: str) -> str:
     """A message of TensorFlow without the names of graph nodes, which tell a caller nothing."""
-    plain = re.sub(r"\{\{[^}]*\}\}", "", message)
+    plain = message.removeprefix("StringToNumberOp could not correctly convert string: ")
+    plain = re.sub(r"\{\{[^}]*\}\}", "", plain)
     plain = re.sub(r"\[\[[^\]]*\]\]|\[Op:[^\]]*\]", "", plain)
     return " ".join(plain.split())[:300]
 

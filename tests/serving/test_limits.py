@@ -65,6 +65,14 @@ def test_a_frame_larger_than_its_canvas_counts():
     assert image_limits.pixel_count(bytes(data)) == 31 * 17
 
 
+def test_frames_of_an_animation_count():
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (17, 31), np.uint8)) for _ in range(30)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert image_limits.pixel_count(buffer.getvalue()) == 31 * 17 * 10
+
+
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"BM", b"RIFF0000WEBPVP8 "])
 def test_what_has_no_header_has_no_count(data: bytes):
     assert image_limits.pixel_count(data) is None
