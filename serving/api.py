@@ -17,6 +17,14 @@ from serving.versions import VersionManager
 from serving.warmup import warm_up
 
 SIGNATURE_DEF = "signature_def"
+_LABEL = "label"
+#: As metrics name the calls over gRPC; over REST they are named as in the URL.
+_API_NAMES = {
+    "predict": "Predict",
+    "classify": "Classify",
+    "regress": "Regress",
+    "multi_inference": "MultiInference",
+}
 
 
 class Api:
@@ -41,6 +49,8 @@ class Api:
         _need_spec(request)
         with self._serve(request.model_spec, "predict", entrypoint) as servable:
             response = predict.predict(servable, request, call)
+            if _LABEL in response.outputs:
+                self._metrics.labels(servable.name, response.outputs[_LABEL].string_val)
         return self._logged("predict_log", request, response)
 
     def classify(self, request: Any, call: Call, entrypoint: str = "GRPC") -> Any:
@@ -149,7 +159,8 @@ class Api:
             # Only names that are configured: a client must not fill the memory with names of its own.
             model = spec.name if self._manager.is_configured(spec.name) else ""
             microseconds = (time.perf_counter() - start) * 1e6
-            self._metrics.request(model, api, entrypoint, code.name, microseconds)
+            name = _API_NAMES[api] if entrypoint == "GRPC" else api
+            self._metrics.request(model, name, entrypoint, code.name, microseconds)
 
 
 def loader_with_warm_up(options: SessionOptions, iterations: int) -> Callable[[str, int, Path], Servable]:

@@ -86,6 +86,16 @@ class AsyncClassifier(Connection):
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
+    async def served_versions(self) -> tuple[int, ...]:
+        """The versions that can be asked now: of the model, or those that this connection's label means."""
+        try:
+            response = await self._status(
+                self.target.status_request(), timeout=self.timeout, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise self._error(error, self.timeout) from None
+        return self.target.available(response)
+
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Returns as soon as the server serves the model; see `Classifier.wait_until_ready`."""
         end = time.monotonic() + timeout
@@ -96,7 +106,7 @@ class AsyncClassifier(Connection):
                 response = await self._status(
                     self.target.status_request(), timeout=min(left, 5.0), metadata=self._metadata
                 )
-                if self.target.is_available(response):
+                if self.target.available(response):
                     return
                 failure = not_ready(self.target, response, timeout)
             except grpc.RpcError as error:

@@ -159,10 +159,10 @@ class Target:
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise ServingError(f"{self}: the answer cannot be read: {error}") from None
 
-    def is_available(self, response: Any) -> bool:
-        """Whether a `GetModelStatusResponse` says that the model can be asked now."""
+    def available(self, response: Any) -> tuple[int, ...]:
+        """The versions that can be asked now by a `GetModelStatusResponse`."""
         available = protos.get_model_status.ModelVersionStatus.AVAILABLE
-        return any(status.state == available for status in response.model_version_status)
+        return tuple(status.version for status in response.model_version_status if status.state == available)
 
     def load_failure(self, response: Any) -> str:
         """Why no version can be asked, where the server tells: the latest version's own message."""

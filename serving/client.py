@@ -106,6 +106,16 @@ class Classifier(Connection):
             for sent in pending:  # whoever stops listening frees the server's work
                 sent.cancel()
 
+    def served_versions(self) -> tuple[int, ...]:
+        """The versions that can be asked now: of the model, or those that this connection's label means."""
+        try:
+            response = self._status(
+                self.target.status_request(), timeout=self.timeout, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise self._error(error, self.timeout) from None
+        return self.target.available(response)
+
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Returns as soon as the server serves the model.
 
@@ -120,7 +130,7 @@ class Classifier(Connection):
                 response = self._status(
                     self.target.status_request(), timeout=min(left, 5.0), metadata=self._metadata
                 )
-                if self.target.is_available(response):
+                if self.target.available(response):
                     return
                 failure = not_ready(self.target, response, timeout)
             except grpc.RpcError as error:

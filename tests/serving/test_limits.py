@@ -167,7 +167,7 @@ def test_metrics_have_the_names_of_the_real_server(server: LocalServer, classifi
     assert response.headers["Content-Type"] == "text/plain"
     assert "# TYPE :tensorflow:serving:request_count counter" in page
     assert f':tensorflow:serving:request_count{{model_name="{MODEL}",status="OK"}}' in page
-    label = f'model_name="{MODEL}",API="predict",entrypoint="GRPC"'
+    label = f'model_name="{MODEL}",API="Predict",entrypoint="GRPC"'
     counts = {
         line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
         for line in page.splitlines()
@@ -176,6 +176,7 @@ def test_metrics_have_the_names_of_the_real_server(server: LocalServer, classifi
     assert list(counts.values()) == sorted(counts.values())
     assert f":tensorflow:serving:request_latency_count{{{label}}} {max(counts.values()):.0f}" in page
     assert f':tensorflow:serving:batching_session:batch_size_count{{model_name="{MODEL}"}}' in page
+    assert f':imagemill:serving:label_count{{model_name="{MODEL}",label="red"}}' in page
 
 
 def test_batching_parameters_are_read(tmp_path: Path):
