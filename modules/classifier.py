@@ -72,9 +72,14 @@ def build_classifier(
     inputs = keras.Input((*pixels.image_size, pixels.channels), name="pixels")
     if registry.get(model.architecture).raw_pixels:
         scale, offset = np.ones_like(scale), np.zeros_like(offset)
-    scaling = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="scaling", dtype="float32")
+    scaling = keras.layers.Rescaling(_figure(scale), _figure(offset), name="scaling", dtype="float32")
     outputs = build_network(model, pixels, classes)(scaling(inputs))
     return keras.Model(inputs, outputs, name="classifier")
+
+
+def _figure(values: np.ndarray) -> float | list[float]:
+    """One number where all channels have the same: three would be broadcast, as slow as decoding a JPEG."""
+    return float(values[0]) if np.all(values == values[0]) else values.tolist()
 
 
 @contextlib.contextmanager

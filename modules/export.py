@@ -21,6 +21,8 @@ from modules.transform_graph import TransformGraph
 SERVING = "serving_default"
 #: Serialized Examples `examples` string (n,) to the same outputs.
 SERVING_EXAMPLES = "serving_examples"
+#: Any strings (n,) to `class_names` string (n, classes): a client asks once, with one empty string.
+CLASS_NAMES = "class_names"
 #: Serialized Examples to `class_index` int64 (n,), the label as the evaluation needs it.
 LABELS = "labels"
 
@@ -73,12 +75,16 @@ def export(classifier: keras.Model, graph: TransformGraph, directory: str, notes
     def labels(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {preprocessing.CLASS_INDEX: graph.class_index(parse(examples, features.LABEL))}
 
+    def class_names(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {CLASS_NAMES: tf.tile(names[tf.newaxis], [tf.size(image_bytes), 1])}
+
     archive = keras.export.ExportArchive()
     archive.track(classifier)
     archive.track(graph.trackable)
     strings = [None]
     archive.add_endpoint(SERVING, classify, [tf.TensorSpec(strings, tf.string, "image_bytes")])
     archive.add_endpoint(SERVING_EXAMPLES, classify_examples, [tf.TensorSpec(strings, tf.string, "examples")])
+    archive.add_endpoint(CLASS_NAMES, class_names, [tf.TensorSpec(strings, tf.string, "image_bytes")])
     archive.add_endpoint(LABELS, labels, [tf.TensorSpec(strings, tf.string, "examples")])
     archive.write_out(directory, verbose=False)
     tf.io.gfile.makedirs(f"{directory}/{_NOTES.rpartition('/')[0]}")

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from modules import exif
+from modules import exif, pixel_limit
 from modules.settings import PixelSettings, TransformSettings
 
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
+#: Larger images are not decoded, unless the settings of the ingest allow it: a quarter of a gigabyte of RGB.
+MAX_PIXELS = 89_478_485
 
 # The chunks before the pixels: a colour profile of some kilobytes may stand before the transparency.
 _PNG_HEAD_BYTES = 1 << 15
 
 
-def decode(encoded: tf.Tensor, channels: int, background: Colour = WHITE) -> tf.Tensor:
+def decode(
+    encoded: tf.Tensor, channels: int, background: Colour = WHITE, max_pixels: int = MAX_PIXELS
+) -> tf.Tensor:
     """Decodes one image as Pillow shows it: upright, and with transparency over a background.
 
     Args:
@@ -26,22 +30,29 @@ def decode(encoded: tf.Tensor, channels: int, background: Colour = WHITE) -> tf.
         blended for PNG, and orientation applied for JPEG; the ingest and the client have no other kinds left.
       channels: 1 or 3.
       background: red, green, blue behind transparent pixels.
+      max_pixels: an image whose header declares more is an error, before it is decoded.
 
     Returns:
       uint8 (height, width, channels).
     """
     colour = tf.case(
         [
-            (tf.io.is_jpeg(encoded), lambda: _decode_jpeg(encoded)),
-            (_is_png(encoded), lambda: _decode_png(encoded, background)),
+            (tf.io.is_jpeg(encoded), lambda: _decode_jpeg(encoded, max_pixels)),
+            (_is_png(encoded), lambda: _decode_png(encoded, background, max_pixels)),
         ],
-        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        default=lambda: _decode_others(encoded, max_pixels),
     )
     colour.set_shape([None, None, 3])
     return colour if channels == 3 else grey(colour)
 
 
-def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+def _decode_others(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    encoded = pixel_limit.bounded(encoded, pixel_limit.of_others(encoded), max_pixels)
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def _decode_jpeg(encoded: tf.Tensor, max_pixels: int) -> tf.Tensor:
+    encoded = pixel_limit.bounded(encoded, pixel_limit.of_jpeg(encoded), max_pixels)
     # `decode_image` takes libjpeg's fast, inexact DCT; Pillow and browsers take the accurate one.
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return exif.upright(image, exif.orientation(encoded))
@@ -51,7 +62,8 @@ def _is_png(encoded: tf.Tensor) -> tf.Tensor:
     return tf.equal(tf.strings.substr(encoded, 0, 8), b"\x89PNG\r\n\x1a\n")
 
 
-def _decode_png(encoded: tf.Tensor, background: Colour) -> tf.Tensor:
+def _decode_png(encoded: tf.Tensor, background: Colour, max_pixels: int) -> tf.Tensor:
+    encoded = pixel_limit.bounded(encoded, pixel_limit.of_png(encoded), max_pixels)
     # Only where there is an alpha channel: asked for one, TensorFlow gives images of fewer than 8 bits a
     # channel (and palettes) an alpha of a few 255ths.
     return tf.cond(
@@ -69,15 +81,7 @@ def _has_alpha(encoded: tf.Tensor) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _PNG_HEAD_BYTES), tf.uint8)
     colour_type = tf.concat([head, tf.zeros([26], tf.uint8)], axis=0)[25]
     has_channel = tf.equal(colour_type, 4) | tf.equal(colour_type, 6)
-    return has_channel | (_position(head, b"tRNS") < _position(head, b"IDAT"))
-
-
-def _position(data: tf.Tensor, wanted: bytes) -> tf.Tensor:
-    """Where a byte sequence begins in uint8 (n,); n when it does not occur."""
-    starts = tf.maximum(tf.size(data) - len(wanted) + 1, 0)
-    found = tf.reduce_all([tf.equal(data[i : starts + i], byte) for i, byte in enumerate(wanted)], axis=0)
-    first = tf.argmax(tf.cast(found, tf.int32), output_type=tf.int32)
-    return tf.where(tf.reduce_any(found), first, tf.size(data))
+    return has_channel | (exif.position(head, b"tRNS") < exif.position(head, b"IDAT"))
 
 
 def _over(image: tf.Tensor, background: Colour) -> tf.Tensor:
@@ -166,20 +170,24 @@ def _fit(image: tf.Tensor, height: int, width: int, method: str) -> tf.Tensor:
 
 
 def decode_batch(
-    encoded: tf.Tensor, pixels: PixelSettings, transform: TransformSettings, background: Colour = WHITE
+    encoded: tf.Tensor,
+    pixels: PixelSettings,
+    transform: TransformSettings,
+    background: Colour = WHITE,
+    max_pixels: int = MAX_PIXELS,
 ) -> tf.Tensor:
     """Decodes and resizes a batch.
 
     Args:
       encoded: string (batch,), the files' bytes.
-      pixels, transform, background: as for `decode` and `resize`.
+      pixels, transform, background, max_pixels: as for `decode` and `resize`.
 
     Returns:
       uint8 (batch, height, width, channels).
     """
     signature = tf.TensorSpec([*pixels.image_size, pixels.channels], tf.uint8)
     return tf.map_fn(
-        lambda one: resize(decode(one, pixels.channels, background), pixels, transform),
+        lambda one: resize(decode(one, pixels.channels, background, max_pixels), pixels, transform),
         encoded,
         fn_output_signature=signature,
     )

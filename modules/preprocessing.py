@@ -17,7 +17,7 @@ import tensorflow_transform.beam as tft_beam
 from pydantic import BaseModel
 
 from modules import features
-from modules.pixels import decode_batch
+from modules.pixels import MAX_PIXELS, decode_batch
 from modules.settings import PixelSettings, TransformSettings
 
 #: Outputs of the graph.
@@ -40,6 +40,7 @@ class PreprocessingSettings(BaseModel):
     pixels: PixelSettings
     transform: TransformSettings
     background: tuple[int, int, int]
+    max_pixels: int = MAX_PIXELS
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -56,7 +57,9 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
     settings = PreprocessingSettings.model_validate_json(custom_config["settings"])
     encoded = tf.reshape(inputs[features.IMAGE], [-1])
     labels = tf.reshape(inputs[features.LABEL], [-1])
-    pixels = decode_batch(encoded, settings.pixels, settings.transform, settings.background)
+    pixels = decode_batch(
+        encoded, settings.pixels, settings.transform, settings.background, settings.max_pixels
+    )
     scale, offset = _scaling(pixels, settings.transform.scaling, settings.pixels.channels)
     # Outputs of Transform have a batch dimension; the figures are the same in every row.
     rows = [tf.shape(encoded)[0], 1]

@@ -147,7 +147,11 @@ def create_pipeline(
         disable_statistics=True,
         custom_config={
             "settings": preprocessing.PreprocessingSettings(
-                pixels=config.data.pixels, transform=config.transform, background=config.data.background
+                pixels=config.data.pixels,
+                transform=config.transform,
+                background=config.data.background,
+                # What may be asked of the served model need not be as small as what it learned from.
+                max_pixels=max(config.data.max_pixels, preprocessing.MAX_PIXELS),
             ).model_dump_json(),
             "code": code_version("modules"),
         },

@@ -11,11 +11,20 @@ from serving.batching import Call
 from serving.errors import StartError
 from serving.loader import Servable, SessionOptions
 from serving.metrics import Metrics
+from serving.request_log import RequestLog
 from serving.status import StatusCode, StatusError, fail
 from serving.versions import VersionManager
 from serving.warmup import warm_up
 
 SIGNATURE_DEF = "signature_def"
+_LABEL = "label"
+#: As metrics name the calls over gRPC; over REST they are named as in the URL.
+_API_NAMES = {
+    "predict": "Predict",
+    "classify": "Classify",
+    "regress": "Regress",
+    "multi_inference": "MultiInference",
+}
 
 
 class Api:
@@ -24,33 +33,43 @@ class Api:
     Args:
       manager: keeps the versions.
       metrics: counts the requests.
+      request_log: keeps a sample of them.
       check_method: whether Classify and Regress look at a signature's method name.
     """
 
-    def __init__(self, manager: VersionManager, metrics: Metrics, check_method: bool = False):
+    def __init__(
+        self, manager: VersionManager, metrics: Metrics, request_log: RequestLog, check_method: bool = False
+    ):
         self._manager = manager
         self._metrics = metrics
+        self._request_log = request_log
         self._check_method = check_method
 
     def predict(self, request: Any, call: Call, entrypoint: str = "GRPC") -> Any:
         _need_spec(request)
         with self._serve(request.model_spec, "predict", entrypoint) as servable:
-            return predict.predict(servable, request, call)
+            response = predict.predict(servable, request, call)
+            if _LABEL in response.outputs:
+                self._metrics.labels(servable.name, response.outputs[_LABEL].string_val)
+        return self._logged("predict_log", request, response)
 
     def classify(self, request: Any, call: Call, entrypoint: str = "GRPC") -> Any:
         _need_spec(request)
         with self._serve(request.model_spec, "classify", entrypoint) as servable:
-            return classify.classify(servable, request, call, self._check_method)
+            response = classify.classify(servable, request, call, self._check_method)
+        return self._logged("classify_log", request, response)
 
     def regress(self, request: Any, call: Call, entrypoint: str = "GRPC") -> Any:
         _need_spec(request)
         with self._serve(request.model_spec, "regress", entrypoint) as servable:
-            return classify.regress(servable, request, call, self._check_method)
+            response = classify.regress(servable, request, call, self._check_method)
+        return self._logged("regress_log", request, response)
 
     def multi_inference(self, request: Any, call: Call, entrypoint: str = "GRPC") -> Any:
         spec = request.tasks[0].model_spec if request.tasks else protos.model.ModelSpec()
         with self._serve(spec, "multi_inference", entrypoint) as servable:
-            return classify.multi_inference(servable, request, call, self._check_method)
+            response = classify.multi_inference(servable, request, call, self._check_method)
+        return self._logged("multi_inference_log", request, response, spec)
 
     def get_model_metadata(self, request: Any, call: Call, entrypoint: str = "GRPC") -> Any:
         _need_spec(request)
@@ -117,6 +136,11 @@ class Api:
                 )
             return servable.signatures[name].inputs
 
+    def _logged(self, kind: str, request: Any, response: Any, spec: Any = None) -> Any:
+        options = self._manager.logging_of((spec or request.model_spec).name)
+        self._request_log.sample(options, kind, request, response)
+        return response
+
     @contextmanager
     def _serve(self, spec: Any, api: str, entrypoint: str) -> Iterator[Servable]:
         """The servable for a request that is counted and timed."""
@@ -135,7 +159,8 @@ class Api:
             # Only names that are configured: a client must not fill the memory with names of its own.
             model = spec.name if self._manager.is_configured(spec.name) else ""
             microseconds = (time.perf_counter() - start) * 1e6
-            self._metrics.request(model, api, entrypoint, code.name, microseconds)
+            name = _API_NAMES[api] if entrypoint == "GRPC" else api
+            self._metrics.request(model, name, entrypoint, code.name, microseconds)
 
 
 def loader_with_warm_up(options: SessionOptions, iterations: int) -> Callable[[str, int, Path], Servable]:

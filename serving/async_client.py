@@ -8,75 +8,27 @@ async with AsyncClassifier("localhost:8500", model="flowers") as classifier:
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from serving import protos
-from serving.calls import (
-    GET_MODEL_STATUS,
-    PREDICT,
-    Backoff,
-    ErrorMode,
-    Prediction,
-    Security,
-    Target,
-    channel_options,
-    not_ready,
-)
+from serving.calls import ErrorMode, Prediction, not_ready
+from serving.connection import Connection
 from serving.errors import BadImage, DeadlineExceeded, ModelNotFound, ServerUnavailable, ServingError
-from serving.images import MAX_PIXELS, WHITE, Colour, ImageInput, source_name
-from serving.requests import Batch, Bounds, batches, prepare
+from serving.images import ImageInput, source_name
+from serving.requests import Batch, batches, prepare
 
 
-class AsyncClassifier:
-    """A connection to one model of one server, for one event loop.
+class AsyncClassifier(Connection):
+    """A connection to one model of one server, for one event loop; see `Connection`.
 
-    The arguments and the errors are those of `serving.client.Classifier`. Images are read and, where need be,
-    decoded in a thread, so that the loop stays free.
+    The errors are those of `serving.client.Classifier`. Images are read and, where need be, decoded in a
+    thread, so that the loop stays free.
     """
 
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 4,
-        security: Security | None = None,
-        signature: str = "serving_default",
-        input_name: str = "image_bytes",
-        classes: Sequence[str] = (),
-        max_request_bytes: int = 64 << 20,
-        max_pixels: int = MAX_PIXELS,
-        background: Colour = WHITE,
-        backoff: Backoff | None = None,
-        channel_options: Mapping[str, Any] | None = None,
-    ):
-        security = security or Security()
-        self.target = Target(address, model, version, version_label, signature, input_name, tuple(classes))
-        self.timeout = timeout
-        self.retries = retries
-        self.max_request_bytes = max_request_bytes
-        self.max_pixels = max_pixels
-        self.background = background
-        self._backoff = backoff or Backoff()
-        self._metadata = security.metadata(address)
-        self._channel = _open(address, security, channel_options)
-        self._predict = self._channel.unary_unary(
-            PREDICT,
-            request_serializer=protos.predict.PredictRequest.SerializeToString,
-            response_deserializer=protos.predict.PredictResponse.FromString,
-        )
-        self._status = self._channel.unary_unary(
-            GET_MODEL_STATUS,
-            request_serializer=protos.get_model_status.GetModelStatusRequest.SerializeToString,
-            response_deserializer=protos.get_model_status.GetModelStatusResponse.FromString,
-        )
+    _channels = grpc.aio
 
     async def __aenter__(self) -> "AsyncClassifier":
         return self
@@ -134,6 +86,16 @@ class AsyncClassifier:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
+    async def served_versions(self) -> tuple[int, ...]:
+        """The versions that can be asked now: of the model, or those that this connection's label means."""
+        try:
+            response = await self._status(
+                self.target.status_request(), timeout=self.timeout, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise self._error(error, self.timeout) from None
+        return self.target.available(response)
+
     async def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Returns as soon as the server serves the model; see `Classifier.wait_until_ready`."""
         end = time.monotonic() + timeout
@@ -144,7 +106,7 @@ class AsyncClassifier:
                 response = await self._status(
                     self.target.status_request(), timeout=min(left, 5.0), metadata=self._metadata
                 )
-                if self.target.is_available(response):
+                if self.target.available(response):
                     return
                 failure = not_ready(self.target, response, timeout)
             except grpc.RpcError as error:
@@ -157,9 +119,6 @@ class AsyncClassifier:
             attempt += 1
             await asyncio.sleep(pause)
 
-    def _bounds(self, batch_size: int) -> Bounds:
-        return Bounds(batch_size, self.max_request_bytes, self.max_pixels, self.background)
-
     async def _ask(self, encoded: list[bytes], sources: list[str], timeout: float) -> list[Prediction]:
         """One request with its retries."""
         request = self.target.predict_request(encoded)
@@ -169,7 +128,7 @@ class AsyncClassifier:
             try:
                 left = max(end - time.monotonic(), 0.001)
                 response = await self._predict(request, timeout=left, metadata=self._metadata)
-                return self.target.predictions(response, sources)
+                return await self._read(response, sources)
             except grpc.RpcError as error:
                 failure = self._error(error, timeout, sources[0] if len(sources) == 1 else None)
             pause = self._backoff.seconds(attempt)
@@ -201,13 +160,13 @@ class AsyncClassifier:
             *await self._search(encoded[middle:], sources[middle:]),
         ]
 
-    def _error(self, error: grpc.RpcError, timeout: float, source: str | None = None) -> ServingError:
-        return self.target.error(error.code(), error.details(), timeout, source)
-
-
-def _open(address: str, security: Security, extra: Mapping[str, Any] | None) -> grpc.aio.Channel:
-    credentials = security.credentials()
-    options = channel_options(extra)
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=options)
-    return grpc.aio.secure_channel(address, credentials, options=options)
+    async def _read(self, response: Any, sources: Sequence[str]) -> list[Prediction]:
+        version = response.model_spec.version.value
+        if self._lacks_names(version):
+            try:
+                request = self.target.names_request(version)
+                answer = await self._predict(request, timeout=self.timeout, metadata=self._metadata)
+            except grpc.RpcError as error:
+                answer = error
+            self._keep_names(version, answer)
+        return self._predictions(response, sources)

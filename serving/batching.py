@@ -119,7 +119,10 @@ class GreedyBatcher:
             try:
                 self._run_batch(entry.batch)
             finally:
+                # The next batch first: its thread must not queue for the interpreter behind answers.
                 self._hand_over()
+                for other in entry.batch[1:]:
+                    other.wake.set()
         if entry.error is not None:
             raise entry.error
         assert entry.outputs is not None
@@ -175,6 +178,7 @@ class GreedyBatcher:
         return batch
 
     def _run_batch(self, batch: list[_Entry]) -> None:
+        """Gives every entry its outputs or its error."""
         try:
             if len(batch) == 1:
                 batch[0].outputs = self._run(self._padded(batch[0].inputs, batch[0].rows))
@@ -187,9 +191,6 @@ class GreedyBatcher:
             for entry in batch:
                 if not entry.done:
                     entry.error = error
-        finally:
-            for entry in batch[1:]:
-                entry.wake.set()
 
     def _run_together(self, batch: list[_Entry]) -> bool:
         rows = sum(entry.rows for entry in batch)

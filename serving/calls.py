@@ -21,6 +21,10 @@ from serving.errors import (
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+#: Signature and output that name a model's classes; `modules.export` writes it.
+CLASS_NAMES = "class_names"
+
+Names = tuple[str, ...]
 
 #: Reconnecting must not take longer than a server takes to start: gRPC itself would wait up to two minutes.
 _CHANNEL_OPTIONS = (
@@ -34,6 +38,7 @@ _CHANNEL_OPTIONS = (
 _CALL_IS_WRONG = ("alias not found", "input size does not match", "Expects arg[", "tensor parsing error")
 #: How gRPC words that a request is over the server's bound; smaller ones may be within it.
 _TOO_LARGE = "larger than max"
+_UNKNOWN_LABEL = "Unrecognized servable version label"
 _TLS_TROUBLE = ("SSL", "handshake", "certificate", "CERTIFICATE")
 
 
@@ -55,7 +60,7 @@ class Prediction:
       confidence: probability of the likeliest class, 0 to 1.
       probabilities: of every class, in the model's order.
       model_version: the version that answered.
-      classes: names of the classes in that order; empty when neither the model nor the caller told them.
+      classes: names of the classes in that order; empty when neither the model nor the caller tells them.
       error: always None; the `BadImage` that may stand in a prediction's place has one.
     """
 
@@ -122,12 +127,19 @@ class Target:
         tensors.strings(list(encoded), request.inputs[self.input_name])
         return request
 
+    def names_request(self, version: int) -> Any:
+        """Asks a version for the names of its classes: a signature of Imagemill's own models."""
+        request = self.predict_request([b""])
+        request.model_spec.version.value = version
+        request.model_spec.signature_name = CLASS_NAMES
+        return request
+
     def status_request(self) -> Any:
         request = protos.get_model_status.GetModelStatusRequest()
         self.spec(request.model_spec)
         return request
 
-    def predictions(self, response: Any, sources: Sequence[str]) -> list[Prediction]:
+    def predictions(self, response: Any, sources: Sequence[str], classes: Names = ()) -> list[Prediction]:
         """Reads a `PredictResponse`; raises `ServingError` when no image classifier gave it."""
         missing = {"probabilities", "label", "confidence"} - set(response.outputs)
         if missing:
@@ -142,7 +154,7 @@ class Target:
             if not len(probabilities) == len(labels) == len(confidences) == len(sources):
                 raise ValueError(f"{len(labels)} answers for {len(sources)} images")
             version = response.model_spec.version.value
-            classes = self.classes or _class_names(response)
+            classes = self.classes or classes
             return [
                 Prediction(source, label.decode(), confidence, tuple(row), version, classes)
                 for source, label, confidence, row in zip(
@@ -152,10 +164,10 @@ class Target:
         except (ValueError, TypeError, AttributeError, IndexError) as error:
             raise ServingError(f"{self}: the answer cannot be read: {error}") from None
 
-    def is_available(self, response: Any) -> bool:
-        """Whether a `GetModelStatusResponse` says that the model can be asked now."""
+    def available(self, response: Any) -> tuple[int, ...]:
+        """The versions that can be asked now by a `GetModelStatusResponse`."""
         available = protos.get_model_status.ModelVersionStatus.AVAILABLE
-        return any(status.state == available for status in response.model_version_status)
+        return tuple(status.version for status in response.model_version_status if status.state == available)
 
     def load_failure(self, response: Any) -> str:
         """Why no version can be asked, where the server tells: the latest version's own message."""
@@ -177,6 +189,11 @@ class Target:
             case grpc.StatusCode.UNAVAILABLE:
                 kind = ServerUnavailable
                 line = f"{self.address} is not available: {told}; see that a server runs there, or try later"
+            case grpc.StatusCode.INVALID_ARGUMENT if _UNKNOWN_LABEL in told:
+                kind, line = (
+                    ModelNotFound,
+                    f"{self} is not served: {told}; ask for a label that the server has",
+                )
             case grpc.StatusCode.NOT_FOUND:
                 kind = ModelNotFound
                 line = f"{self} is not served: {told}; ask for a name and version that the server has"
@@ -196,17 +213,19 @@ class Target:
 
 def _without_nodes(message: str) -> str:
     """A message of TensorFlow without the names of graph nodes, which tell a caller nothing."""
-    plain = re.sub(r"\{\{[^}]*\}\}", "", message)
+    plain = message.removeprefix("StringToNumberOp could not correctly convert string: ")
+    plain = re.sub(r"\{\{[^}]*\}\}", "", plain)
     plain = re.sub(r"\[\[[^\]]*\]\]|\[Op:[^\]]*\]", "", plain)
     return " ".join(plain.split())[:300]
 
 
-def _class_names(response: Any) -> tuple[str, ...]:
-    """The names of all classes, where the model tells them: in an output `classes`, string (n, classes)."""
-    if "classes" not in response.outputs:
+def class_names(response: Any) -> Names:
+    """The names of all classes in the answer to a `names_request`; empty when they cannot be read."""
+    try:
+        names = tensors.to_numpy(response.outputs[CLASS_NAMES])
+        return tuple(name.decode() for name in names.reshape(-1, names.shape[-1])[0])
+    except (ValueError, TypeError, AttributeError, IndexError):
         return ()
-    names = tensors.to_numpy(response.outputs["classes"])
-    return tuple(name.decode() for name in names.reshape(-1, names.shape[-1])[0])
 
 
 def not_ready(target: Target, response: Any, timeout: float) -> ServingError:

@@ -6,27 +6,15 @@ with Classifier("localhost:8500", model="flowers") as classifier:
         print(result.source, result.error or result.label)
 """
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import grpc
 
-from serving import protos
-from serving.calls import (
-    GET_MODEL_STATUS,
-    PREDICT,
-    Backoff,
-    ErrorMode,
-    Prediction,
-    Score,
-    Security,
-    Target,
-    channel_options,
-    not_ready,
-)
+from serving.calls import ErrorMode, Prediction, Score, Security, not_ready
+from serving.connection import Connection
 from serving.errors import (
     BadImage,
     DeadlineExceeded,
@@ -35,8 +23,8 @@ from serving.errors import (
     ServerUnavailable,
     ServingError,
 )
-from serving.images import MAX_PIXELS, WHITE, Colour, ImageInput, source_name
-from serving.requests import Batch, Bounds, batches, prepare
+from serving.images import ImageInput, source_name
+from serving.requests import Batch, batches, prepare
 
 __all__ = [
     "BadImage",
@@ -52,66 +40,8 @@ __all__ = [
 ]
 
 
-class Classifier:
-    """A connection to one model of one server. Safe to use from several threads.
-
-    Args:
-      address: `host:port`, or `unix:/path` of a socket.
-      model: the name under which the server serves it.
-      version, version_label: ask this version and not the latest; at most one of them.
-      timeout: seconds for one call, tries included.
-      retries: how often a call is tried again, on UNAVAILABLE only.
-      security: TLS and token.
-      signature, input_name: where the model takes encoded images.
-      classes: names of the classes in the model's order, for `Prediction.top`.
-      max_request_bytes: batches are cut so that a request's images stay below; one larger image is refused.
-      max_pixels: images with more are refused before they are decoded or sent.
-      background: red, green and blue that show through where an image is transparent, as set at ingest.
-      channel_options: gRPC channel arguments by name.
-
-    Raises `ValueError` for arguments that contradict each other; it does not connect yet.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        model: str,
-        *,
-        version: int | None = None,
-        version_label: str | None = None,
-        timeout: float = 30.0,
-        retries: int = 4,
-        security: Security | None = None,
-        signature: str = "serving_default",
-        input_name: str = "image_bytes",
-        classes: Sequence[str] = (),
-        max_request_bytes: int = 64 << 20,
-        max_pixels: int = MAX_PIXELS,
-        background: Colour = WHITE,
-        backoff: Backoff | None = None,
-        channel_options: Mapping[str, Any] | None = None,
-    ):
-        security = security or Security()
-        self.target = Target(address, model, version, version_label, signature, input_name, tuple(classes))
-        self.timeout = timeout
-        self.retries = retries
-        self.max_request_bytes = max_request_bytes
-        self.max_pixels = max_pixels
-        self.background = background
-        self._backoff = backoff or Backoff()
-        self._metadata = security.metadata(address)
-        self._channel = _open(address, security, channel_options)
-        self._closed = threading.Event()
-        self._predict = self._channel.unary_unary(
-            PREDICT,
-            request_serializer=protos.predict.PredictRequest.SerializeToString,
-            response_deserializer=protos.predict.PredictResponse.FromString,
-        )
-        self._status = self._channel.unary_unary(
-            GET_MODEL_STATUS,
-            request_serializer=protos.get_model_status.GetModelStatusRequest.SerializeToString,
-            response_deserializer=protos.get_model_status.GetModelStatusResponse.FromString,
-        )
+class Classifier(Connection):
+    """A blocking connection to one model of one server, for any number of threads; see `Connection`."""
 
     def __enter__(self) -> "Classifier":
         return self
@@ -176,6 +106,16 @@ class Classifier:
             for sent in pending:  # whoever stops listening frees the server's work
                 sent.cancel()
 
+    def served_versions(self) -> tuple[int, ...]:
+        """The versions that can be asked now: of the model, or those that this connection's label means."""
+        try:
+            response = self._status(
+                self.target.status_request(), timeout=self.timeout, metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise self._error(error, self.timeout) from None
+        return self.target.available(response)
+
     def wait_until_ready(self, timeout: float = 60.0) -> None:
         """Returns as soon as the server serves the model.
 
@@ -190,7 +130,7 @@ class Classifier:
                 response = self._status(
                     self.target.status_request(), timeout=min(left, 5.0), metadata=self._metadata
                 )
-                if self.target.is_available(response):
+                if self.target.available(response):
                     return
                 failure = not_ready(self.target, response, timeout)
             except grpc.RpcError as error:
@@ -204,9 +144,6 @@ class Classifier:
             if self._closed.wait(pause):
                 raise ServerUnavailable(f"the connection to {self.target.address} was closed") from None
 
-    def _bounds(self, batch_size: int) -> Bounds:
-        return Bounds(batch_size, self.max_request_bytes, self.max_pixels, self.background)
-
     def _ask(self, encoded: list[bytes], sources: list[str], timeout: float) -> list[Prediction]:
         """One request with its retries."""
         request = self.target.predict_request(encoded)
@@ -215,9 +152,8 @@ class Classifier:
         while True:
             try:
                 left = max(end - time.monotonic(), 0.001)
-                return self.target.predictions(
-                    self._predict(request, timeout=left, metadata=self._metadata), sources
-                )
+                response = self._predict(request, timeout=left, metadata=self._metadata)
+                return self._read(response, sources)
             except grpc.RpcError as error:
                 failure = self._error(error, timeout, sources[0] if len(sources) == 1 else None)
             pause = self._backoff.seconds(attempt)
@@ -241,7 +177,7 @@ class Classifier:
         if sent.call is None:
             return sent.batch.merge([])
         try:
-            answers = self.target.predictions(sent.call.result(), sent.batch.sources())
+            answers = self._read(sent.call.result(), sent.batch.sources())
         except grpc.RpcError as error:
             failure = self._error(error, self.timeout)
             if not failure.about_images and not isinstance(failure, ServerUnavailable):
@@ -264,8 +200,16 @@ class Classifier:
             *self._search(encoded[middle:], sources[middle:]),
         ]
 
-    def _error(self, error: grpc.RpcError, timeout: float, source: str | None = None) -> ServingError:
-        return self.target.error(error.code(), error.details(), timeout, source)
+    def _read(self, response: Any, sources: Sequence[str]) -> list[Prediction]:
+        version = response.model_spec.version.value
+        if self._lacks_names(version):
+            try:
+                request = self.target.names_request(version)
+                answer = self._predict(request, timeout=self.timeout, metadata=self._metadata)
+            except grpc.RpcError as error:
+                answer = error
+            self._keep_names(version, answer)
+        return self._predictions(response, sources)
 
 
 class _Sent(NamedTuple):
@@ -285,11 +229,3 @@ def _yield_all(results: list[Any], errors: ErrorMode) -> Iterator[Any]:
             raise result
         yield result
     return len(results)
-
-
-def _open(address: str, security: Security, extra: Mapping[str, Any] | None) -> grpc.Channel:
-    credentials = security.credentials()
-    options = channel_options(extra)
-    if credentials is None:
-        return grpc.insecure_channel(address, options=options)
-    return grpc.secure_channel(address, credentials, options=options)

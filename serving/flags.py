@@ -19,21 +19,29 @@ log = logging.getLogger(__name__)
 _API_PACKAGE = "tensorflow-serving-api"
 #: Flags of TensorFlow Serving that tune what this server does differently or not at all.
 _WITHOUT_EFFECT = (
+    "enable_grpc_healthcheck_service",
     "enable_per_model_batching_parameters",
     "enable_profiler",
     "enforce_session_run_timeout",
     "flush_filesystem_caches",
+    "mixed_precision",
     "num_load_threads",
     "num_tflite_interpreters_per_pool",
     "num_tflite_pools",
     "num_unload_threads",
     "prefer_tflite_model",
     "remove_unused_fields_from_bundle_metagraph",
+    "skip_initialize_tpu",
     "thread_pool_factory_config_file",
     "xla_cpu_compilation_enabled",
 )
 #: Flags that change what is served or how safely; to ignore them would be wrong.
-_UNSUPPORTED = ("platform_config_file", "tensorflow_session_config_file", "use_alts_credentials")
+_UNSUPPORTED = (
+    "enable_serialization_as_tensor_content",
+    "platform_config_file",
+    "tensorflow_session_config_file",
+    "use_alts_credentials",
+)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,19 @@ Names and buckets: servables/tensorflow/util.cc and util/prometheus_exporter.cc.
 import bisect
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 #: Microseconds: 10 times powers of 1.8, up to about twenty minutes.
 _LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
 _BATCH_BUCKETS = tuple(float(2**power) for power in range(15))
 
 Labels = tuple[tuple[str, str], ...]
+
+_PREFIX = ":tensorflow:serving:"
+#: Counts the classes that models answer with, which TensorFlow Serving does not.
+LABEL_COUNT = ":imagemill:serving:label_count"
+#: Of one model; more would fill the memory of whoever scrapes.
+_MAX_LABELS = 1000
 
 
 class _Histogram:
@@ -37,17 +43,29 @@ class Metrics:
     def request(self, model: str, api: str, entrypoint: str, status: str, microseconds: float) -> None:
         """One answered request; `entrypoint` is GRPC or REST, `status` the name of its code."""
         with self._lock:
-            self._counters["request_count"][(("model_name", model), ("status", status))] += 1
+            self._counters[f"{_PREFIX}request_count"][(("model_name", model), ("status", status))] += 1
+            if status != "OK":  # the real server times what it answered well
+                return
             labels = (("model_name", model), ("API", api), ("entrypoint", entrypoint))
-            self._observe("request_latency", labels, _LATENCY_BUCKETS, microseconds)
+            self._observe(f"{_PREFIX}request_latency", labels, _LATENCY_BUCKETS, microseconds)
 
     def run(self, model: str, rows: int, microseconds: float) -> None:
         """One run of a model over a batch."""
         with self._lock:
             labels = (("model_name", model), ("API", "Predict"), ("runtime", "TF1"))
-            self._observe("runtime_latency", labels, _LATENCY_BUCKETS, microseconds)
+            self._observe(f"{_PREFIX}runtime_latency", labels, _LATENCY_BUCKETS, microseconds)
             batch = (("model_name", model),)
-            self._observe("batching_session:batch_size", batch, _BATCH_BUCKETS, rows)
+            self._observe(f"{_PREFIX}batching_session:batch_size", batch, _BATCH_BUCKETS, rows)
+
+    def labels(self, model: str, labels: Iterable[bytes]) -> None:
+        """The classes of one answer, one an image."""
+        with self._lock:
+            counters = self._counters[LABEL_COUNT]
+            for label in labels:
+                key = (("model_name", model), ("label", label.decode(errors="replace")))
+                if key not in counters and len(counters) >= _MAX_LABELS:
+                    key = (("model_name", model), ("label", ""))
+                counters[key] += 1
 
     def _observe(self, name: str, labels: Labels, limits: tuple[float, ...], value: float) -> None:
         histograms = self._histograms[name]
@@ -62,19 +80,19 @@ class Metrics:
 
     def _lines(self) -> Iterator[str]:
         for name, counters in sorted(self._counters.items()):
-            yield f"# TYPE :tensorflow:serving:{name} counter"
+            yield f"# TYPE {name} counter"
             for labels, count in sorted(counters.items()):
-                yield f":tensorflow:serving:{name}{{{_text(labels)}}} {count}"
+                yield f"{name}{{{_text(labels)}}} {count}"
         for name, histograms in sorted(self._histograms.items()):
-            yield f"# TYPE :tensorflow:serving:{name} histogram"
+            yield f"# TYPE {name} histogram"
             for labels, histogram in sorted(histograms.items(), key=lambda item: item[0]):
                 text, count = _text(labels), 0
                 for limit, hits in zip((*histogram.limits, None), histogram.buckets, strict=True):
                     count += hits
                     le = "+Inf" if limit is None else f"{limit:g}"
-                    yield f':tensorflow:serving:{name}_bucket{{{text},le="{le}"}} {count}'
-                yield f":tensorflow:serving:{name}_sum{{{text}}} {histogram.total:g}"
-                yield f":tensorflow:serving:{name}_count{{{text}}} {count}"
+                    yield f'{name}_bucket{{{text},le="{le}"}} {count}'
+                yield f"{name}_sum{{{text}}} {histogram.total:g}"
+                yield f"{name}_count{{{text}}} {count}"
 
 
 def _text(labels: Labels) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from serving import protos
+from serving import protos, request_log
 from serving.errors import StartError
+from serving.request_log import LoggingOptions
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,13 @@ class VersionPolicy:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model: its name, the folder of its versions, the policy, and labels of versions."""
+    """One model: name, folder of the versions, policy, labels of versions, request log."""
 
     name: str
     base_path: Path
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
+    logging: LoggingOptions | None = None
 
 
 def read_config_file(path: Path) -> tuple[ModelConfig, ...]:
@@ -93,4 +95,8 @@ def _from_model(model: Any) -> ModelConfig:
                 raise ValueError(f"model {model.name!r}: the specific version policy names no version")
         case _:
             policy = VersionPolicy(latest=chosen.latest.num_versions or 1)
-    return ModelConfig(model.name, Path(model.base_path), policy, dict(model.version_labels))
+    try:
+        logging = request_log.from_message(model.logging_config)
+    except ValueError as error:
+        raise ValueError(f"model {model.name!r}: {error}") from None
+    return ModelConfig(model.name, Path(model.base_path), policy, dict(model.version_labels), logging)

@@ -27,6 +27,7 @@ from serving.grpc_face import GrpcFace, GrpcOptions
 from serving.loader import SessionOptions
 from serving.metrics import Metrics
 from serving.model_config import ModelConfig, read_config_file
+from serving.request_log import RequestLog
 from serving.rest_face import RestFace, RestOptions
 from serving.status import StatusError
 from serving.versions import Event, LifeCycleOptions, VersionManager
@@ -60,7 +61,8 @@ class ModelServer:
             ),
             self._model_event,
         )
-        api = Api(self._manager, metrics, options.enable_signature_method_name_check)
+        self._request_log = RequestLog()
+        api = Api(self._manager, metrics, self._request_log, options.enable_signature_method_name_check)
         token = _read_token(options)
         self._grpc = GrpcFace(api, _grpc_options(options, token))
         self._rest = None
@@ -101,6 +103,7 @@ class ModelServer:
         if self._rest:
             self._rest.stop(self._options.drain_seconds)
         ended.wait()
+        self._request_log.close()
         self._manager.close()
         if self._listening:
             self._on_event({"event": "stopped"})

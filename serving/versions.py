@@ -18,6 +18,7 @@ from typing import Any
 
 from serving.loader import Servable
 from serving.model_config import ModelConfig
+from serving.request_log import LoggingOptions
 from serving.status import StatusCode, StatusError, fail
 
 log = logging.getLogger(__name__)
@@ -316,6 +317,10 @@ class VersionManager:
 
     def is_configured(self, name: str) -> bool:
         return name in self._models
+
+    def logging_of(self, name: str) -> LoggingOptions | None:
+        model = self._models.get(name)
+        return model.config.logging if model else None
 
     def is_ready(self) -> bool:
         """Whether every configured model serves a version."""

@@ -18,16 +18,22 @@ WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
 
-def read_records(path: Path) -> Iterator[Any]:
-    """The `PredictionLog` messages of a TFRecord file; raises `StatusError` DATA_LOSS when it is damaged."""
+def read_records(path: Path, to_the_end: bool = True) -> Iterator[Any]:
+    """The `PredictionLog` messages of a TFRecord file.
+
+    Args:
+      to_the_end: whether a file that ends within a record is damaged, or is still being written.
+
+    Raises `StatusError` DATA_LOSS when it is damaged.
+    """
     with path.open("rb") as file:
         while header := file.read(12):  # length, and its checksum
-            if len(header) < 12:
-                raise StatusError(StatusCode.DATA_LOSS, f"truncated record in {path.name}")
-            (length,) = struct.unpack("<Q", header[:8])
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
             body = file.read(length + 4)
-            if len(body) != length + 4:
-                raise StatusError(StatusCode.DATA_LOSS, f"truncated record in {path.name}")
+            if len(header) < 12 or len(body) != length + 4:
+                if to_the_end:
+                    raise StatusError(StatusCode.DATA_LOSS, f"truncated record in {path.name}")
+                return
             try:
                 yield protos.prediction_log.PredictionLog.FromString(body[:length])
             except DecodeError:

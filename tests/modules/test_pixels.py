@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from components.image_example_gen.orientation import in_graph
-from modules import pixels
+from modules import pixel_limit, pixels
 from modules.exif import orientation
 from modules.settings import PixelSettings, TransformSettings
 
@@ -168,3 +168,47 @@ def test_equal_eagerly_and_in_tf_data(mode: str) -> None:
     decode: Callable = lambda batch: pixels.decode_batch(batch, size, transform)  # noqa: E731
     (mapped,) = tf.data.Dataset.from_tensor_slices(encoded).batch(3).map(decode)
     np.testing.assert_array_equal(eager, mapped)
+
+
+def _bomb(kind: str) -> bytes:
+    """An image whose header declares 20,000 x 10,000 pixels, as small as its format allows."""
+    small = io.BytesIO(_encoded(NOISE, kind))
+    data = bytearray(small.getvalue())
+    wide, tall = 20_000, 10_000
+    match kind:
+        case "PNG":
+            data[16:24] = wide.to_bytes(4, "big") + tall.to_bytes(4, "big")
+        case "JPEG":
+            at = data.index(b"\xff\xc0") + 5
+            data[at : at + 4] = tall.to_bytes(2, "big") + wide.to_bytes(2, "big")
+        case "GIF":
+            data[6:10] = wide.to_bytes(2, "little") + tall.to_bytes(2, "little")
+        case "BMP":  # the rows from the top down
+            data[18:26] = wide.to_bytes(4, "little") + (-tall).to_bytes(4, "little", signed=True)
+        case "WEBP":
+            data[26:30] = (16_000).to_bytes(2, "little") + tall.to_bytes(2, "little")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "WEBP"])
+def test_a_bomb_is_refused_by_its_header(kind: str) -> None:
+    pixels_of_it = 160_000_000 if kind == "WEBP" else 200_000_000
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"an image of {pixels_of_it} pixels, more than"):
+        pixels.decode(tf.constant(_bomb(kind)), 3)
+
+
+@pytest.mark.parametrize("options", [{"lossless": True}, {"lossless": False}, {"icc_profile": b"x" * 128}])
+def test_pixels_of_every_kind_of_webp_are_counted(options: dict) -> None:
+    encoded = tf.constant(_encoded(NOISE, "WEBP", **options))
+    assert int(pixel_limit.of_others(encoded)) == 23 * 31
+
+
+def test_frames_of_an_animation_count() -> None:
+    frames = [Image.fromarray(np.roll(NOISE, step, 0)) for step in range(60)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    encoded = tf.constant(buffer.getvalue())
+    assert 20 * 23 * 31 <= int(pixel_limit.of_others(encoded)) <= 24 * 23 * 31
+    assert pixels.decode(encoded, 3).shape == (23, 31, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than the 10000 that are decoded"):
+        pixels.decode(encoded, 3, max_pixels=10_000)

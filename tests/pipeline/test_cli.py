@@ -60,6 +60,11 @@ def photos(tmp_path: pathlib.Path) -> pathlib.Path:
         (("plot", "confusion", "--workdir", "nowhere"), "No runs in nowhere"),
         (("serve", "--workdir", "nowhere"), "No model was pushed in nowhere"),
         (("predict", "nowhere.png"), "nowhere.png: there is no such file"),
+        (("batch", "photos", "--output", "a.csv", "--workdir", "nowhere"), "No model was pushed in nowhere"),
+        (("batch", "photos", "--output", "a.csv", "--model_base_path", "empty"), "empty: no versions"),
+        (("promote", "1", "--workdir", "nowhere"), "No model was pushed in nowhere"),
+        (("rollback", "--model_config_file", "nowhere.config"), "nowhere.config: cannot be read"),
+        (("drift", "nowhere/log", "--workdir", "nowhere"), "nowhere/log: no logged request"),
     ],
 )
 def test_mistakes_cost_one_clear_line_and_exit_code_2(

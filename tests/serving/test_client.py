@@ -44,10 +44,11 @@ def test_every_form_of_an_image_gets_the_same_answer(classifier: Classifier, lab
     assert sum(answers[0].probabilities) == pytest.approx(1, abs=1e-6)
 
 
-def test_top_gives_the_likeliest_classes_with_their_names(server: LocalServer):
-    with Classifier(server.address, MODEL, classes=CLASSES) as classifier:
+@pytest.mark.parametrize("classes", [(), ("rouge", "vert", "bleu")], ids=["of-the-model", "of-the-caller"])
+def test_top_gives_the_likeliest_classes_with_their_names(server: LocalServer, classes: tuple[str, ...]):
+    with Classifier(server.address, MODEL, classes=classes) as classifier:
         top = classifier.classify(colour(100, 60, 20)).top(2)
-    assert [score.label for score in top] == ["red", "green"]
+    assert [score.label for score in top] == list(classes[:2] or CLASSES[:2])
     assert top[0].probability > top[1].probability
 
 
@@ -146,7 +147,7 @@ def test_nobody_at_the_address_is_told_with_the_address():
 
 
 class Scripted:
-    """A server that answers Predict by a script of status codes, and then rightly."""
+    """A server that answers Predict by a script of codes, then rightly; it knows no names of classes."""
 
     def __init__(self, *script: grpc.StatusCode, delay: threading.Event | None = None):
         self.calls = 0
@@ -164,6 +165,8 @@ class Scripted:
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
     def _answer(self, request, context):
+        if request.model_spec.signature_name == "class_names":
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no such signature")
         self.calls += 1
         if self._delay:
             self._delay.wait(5)
@@ -184,6 +187,14 @@ class Scripted:
         if self._delay:
             self._delay.set()
         self._server.stop(0).wait()
+
+
+def test_an_unknown_label_is_the_models_fault_not_the_images(server: LocalServer):
+    with (
+        Classifier(server.address, MODEL, version_label="gone") as classifier,
+        pytest.raises(ModelNotFound, match="label 'gone'"),
+    ):
+        classifier.classify(COLOURS["red"])
 
 
 QUICK = Backoff(first=0.01, longest=0.02)

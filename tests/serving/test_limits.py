@@ -65,6 +65,14 @@ def test_a_frame_larger_than_its_canvas_counts():
     assert image_limits.pixel_count(bytes(data)) == 31 * 17
 
 
+def test_frames_of_an_animation_count():
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (17, 31), np.uint8)) for _ in range(30)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    assert image_limits.pixel_count(buffer.getvalue()) == 31 * 17 * 10
+
+
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"BM", b"RIFF0000WEBPVP8 "])
 def test_what_has_no_header_has_no_count(data: bytes):
     assert image_limits.pixel_count(data) is None
@@ -159,7 +167,7 @@ def test_metrics_have_the_names_of_the_real_server(server: LocalServer, classifi
     assert response.headers["Content-Type"] == "text/plain"
     assert "# TYPE :tensorflow:serving:request_count counter" in page
     assert f':tensorflow:serving:request_count{{model_name="{MODEL}",status="OK"}}' in page
-    label = f'model_name="{MODEL}",API="predict",entrypoint="GRPC"'
+    label = f'model_name="{MODEL}",API="Predict",entrypoint="GRPC"'
     counts = {
         line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1])
         for line in page.splitlines()
@@ -168,6 +176,7 @@ def test_metrics_have_the_names_of_the_real_server(server: LocalServer, classifi
     assert list(counts.values()) == sorted(counts.values())
     assert f":tensorflow:serving:request_latency_count{{{label}}} {max(counts.values()):.0f}" in page
     assert f':tensorflow:serving:batching_session:batch_size_count{{model_name="{MODEL}"}}' in page
+    assert f':imagemill:serving:label_count{{model_name="{MODEL}",label="red"}}' in page
 
 
 def test_batching_parameters_are_read(tmp_path: Path):

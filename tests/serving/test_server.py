@@ -135,7 +135,7 @@ def test_the_local_server_tells_why_it_ended(tmp_path: Path):
 
 def test_the_local_server_does_not_wait_for_ever(tmp_path: Path):
     with (
-        pytest.raises(LocalServerError, match="not loaded within 3 s"),
+        pytest.raises(LocalServerError, match=r"not loaded within \d s"),
         LocalServer(tmp_path, MODEL, timeout=3),
     ):
         pytest.fail("there is nothing to serve")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from serving.client import Classifier
 from serving.local import LocalServer
 from tests.serving.samples import COLOURS, MODEL, encoded
@@ -16,6 +18,7 @@ REQUESTS = 10_000
 CLIENTS = 8
 
 
+@pytest.mark.timeout(900)  # half a minute on a machine of its own
 def test_ten_thousand_requests_while_versions_are_swapped(
     saved_model: Path, other_model: Path, tmp_path: Path, push: Callable[[Path, Path], None]
 ):
@@ -45,10 +48,12 @@ def test_ten_thousand_requests_while_versions_are_swapped(
     flags = ["--file_system_poll_wait_seconds=0.05"]
     with LocalServer(tmp_path, MODEL, flags=flags) as server, ThreadPoolExecutor(CLIENTS + 1) as pool:
         swapping = pool.submit(swap)
-        for asking in [pool.submit(ask) for _ in range(CLIENTS)]:
-            answers += asking.result(120)
-        done.set()
-        swaps = swapping.result(60)
+        try:
+            for asking in [pool.submit(ask) for _ in range(CLIENTS)]:
+                answers += asking.result()
+        finally:
+            done.set()
+        swaps = swapping.result()
     assert answers.total() == REQUESTS
     assert swaps >= 5
     for version, label in answers:

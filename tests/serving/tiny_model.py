@@ -54,6 +54,9 @@ def export(path: Path, classes: tuple[str, ...] = CLASSES) -> None:
         scores = classify(parsed(inputs))["probabilities"]
         return {"classes": tf.tile(names[tf.newaxis], [tf.shape(scores)[0], 1]), "scores": scores}
 
+    def class_names(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"class_names": tf.tile(names[tf.newaxis], [tf.size(image_bytes), 1])}
+
     def regress(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"outputs": classify(parsed(inputs))["confidence"]}
 
@@ -71,6 +74,7 @@ def export(path: Path, classes: tuple[str, ...] = CLASSES) -> None:
     archive.add_endpoint(
         "serving_examples", classify_examples, [tf.TensorSpec(strings, tf.string, "examples")]
     )
+    archive.add_endpoint("class_names", class_names, [tf.TensorSpec(strings, tf.string, "image_bytes")])
     archive.add_endpoint("classify", classes_and_scores, [tf.TensorSpec(strings, tf.string, "inputs")])
     archive.add_endpoint("regress", regress, [tf.TensorSpec(strings, tf.string, "inputs")])
     archive.add_endpoint(
