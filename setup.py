@@ -28,6 +28,7 @@ setup(
         "typer>=0.20",
         "rich>=14",
         "Pillow>=12.3",
+        "pymysql>=1.1",
         "matplotlib>=3.10",
         "numpy>=2",
     ],

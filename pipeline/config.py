@@ -18,6 +18,8 @@ from modules.architectures import registry
 from modules.base_settings import Settings
 from modules.errors import InputError
 from modules.settings import ModelSettings, PixelSettings, TrainSettings, TransformSettings
+from pipeline.beam_settings import BeamSettings
+from pipeline.kubeflow_settings import KubeflowSettings
 
 
 class DataSettings(IngestSettings, PixelSettings):
@@ -72,6 +74,8 @@ class Config(Settings):
     train: TrainSettings = Field(default_factory=TrainSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+    beam: BeamSettings = Field(default_factory=BeamSettings)
+    kubeflow: KubeflowSettings = Field(default_factory=KubeflowSettings)
 
 
 def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path | str | None = None) -> Config:

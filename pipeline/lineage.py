@@ -44,7 +44,7 @@ def summarize(run_id: str, nodes: list[NodeResult], lineage: Lineage) -> dict[st
     outputs = {node.node_id: lineage.outputs(node.node_id) for node in nodes}
     ingest = json.loads(_read(outputs["ImageExampleGen"]["quarantine"].uri, "summary.json"))
     evaluation = outputs["Evaluator"]["evaluation"].uri
-    metrics = _metrics(evaluation)
+    metrics = read_metrics(evaluation)
     pushed = outputs["Pusher"]["pushed_model"].custom_properties
     reasons = _refusals(evaluation)
     is_pushed = bool(pushed["pushed"].int_value)
@@ -77,7 +77,7 @@ def _read(directory: str, name: str) -> str:
     return pathlib.Path(directory, name).read_text(encoding="utf-8")
 
 
-def _metrics(evaluation: str) -> dict[str, dict[str, float]]:
+def read_metrics(evaluation: str) -> dict[str, dict[str, float]]:
     """Overall metrics of `candidate` and, when there is one, `baseline`."""
     answer: dict[str, dict[str, float]] = {}
     for record in tfma.load_metrics(evaluation):
@@ -97,7 +97,7 @@ def _refusals(evaluation: str) -> list[str]:
     validation = tfma.load_validation_result(evaluation)
     if validation.validation_ok:
         return []
-    metrics = _metrics(evaluation)
+    metrics = read_metrics(evaluation)
     reasons = []
     for validations in validation.metric_validations_per_slice:
         for failure in validations.failures:
