@@ -66,6 +66,18 @@ def _pod_labels(document: manifests.Document) -> dict[str, str]:
     return document["spec"]["template"]["metadata"]["labels"]
 
 
+def test_a_laptop_serves_from_the_volume_that_it_pushes_to(built: dict) -> None:
+    served = manifests.build(ROOT / "overlays" / "laptop" / "serving")
+    kinds = {one["kind"] for one in served}
+    # The namespace is Kubeflow's, and the volume the pipeline's.
+    assert not kinds & {"Namespace", "PersistentVolumeClaim"}
+    assert {one["metadata"]["namespace"] for one in served} == {"kubeflow"}
+    claims = {one["metadata"]["name"] for one in built["laptop"] if one["kind"] == "PersistentVolumeClaim"}
+    (pod,) = manifests.pods(served)
+    used = [one["persistentVolumeClaim"]["claimName"] for one in pod.spec["volumes"]]
+    assert set(used) <= claims
+
+
 def test_the_package_finds_what_the_manifests_make(built: dict) -> None:
     settings = KubeflowSettings()
     claims = {
