@@ -39,9 +39,13 @@ class BeamSettings(Settings):
 
     def arguments(self) -> list[str]:
         """The command line of Beam: a flag for True, nothing for False."""
-        defaults = _DIRECT if self.runner == "DirectRunner" else {}
+        given = (_DIRECT if self.runner == "DirectRunner" else {}) | self.options
         arguments = [f"--runner={self.runner}"]
-        for name, value in (defaults | self.options).items():
+        if given.get("direct_running_mode") != "in_memory":
+            # Workers in processes of their own must import tfx first: it stands in for a module that TFDV
+            # needs and that tfx-bsl no longer has.
+            arguments.append("--beam_plugin=tfx")
+        for name, value in given.items():
             if value is True:
                 arguments.append(f"--{name}")
             elif value is not False:
