@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
+import portpicker
 import pytest
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -100,6 +106,49 @@ def test_several_processes_of_the_direct_runner_give_the_same(reference, tmp_pat
     project, wanted = reference
     options = {"direct_running_mode": "multi_processing", "direct_num_workers": 2}
     _assert_equal(_ingest(project, tmp_path / "work", f"beam.options={json.dumps(options)}"), wanted)
+
+
+@contextlib.contextmanager
+def _server(*command: str, ready: pathlib.Path | str) -> Iterator[subprocess.Popen]:
+    """A process that runs until the test is done; `ready` is a file that it writes, or a line."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        if isinstance(ready, str):
+            assert any(ready in line for line in process.stdout), "it ended"
+        else:
+            while not ready.exists():
+                assert process.poll() is None, "it ended"
+                time.sleep(0.1)
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_server_with_the_workers_of_the_side_car_gives_the_same(
+    reference, tmp_path: pathlib.Path
+) -> None:
+    """All that the Flink overlay has but Flink itself, in whose place is the job server of Beam's Python."""
+    project, wanted = reference
+    port, pool = tmp_path / "port", portpicker.pick_unused_port()
+    job_server = ("apache_beam.runners.portability.local_job_service_main", "--port_file", str(port))
+    with (
+        _server(*job_server, ready=port),
+        _server("pipeline.beam_worker_pool", str(pool), ready="Listening for workers") as workers,
+    ):
+        options = {
+            "job_endpoint": f"localhost:{port.read_text()}",
+            "environment_type": "EXTERNAL",
+            "environment_config": f"localhost:{pool}",
+        }
+        overrides = ("beam.runner=PortableRunner", f"beam.options={json.dumps(options)}")
+        _assert_equal(_ingest(project, tmp_path / "work", *overrides), wanted)
+        workers.terminate()
+        assert workers.wait(timeout=60) == 0
 
 
 @pytest.mark.slow
