@@ -2,14 +2,16 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup demo test lint format lock docs clean
+.PHONY: help setup demo test image-test lint format lock docs sbom clean
 
 help:
 	@echo "make demo    set up, run the pipeline on handwritten digits, serve and query the model"
 	@echo "make test    set up, lint, and run every test"
+	@echo "make image-test  build the container image and try it (as root, with buildah; 20 GB of disk)"
 	@echo "make lint    check style and formatting"
 	@echo "make format  apply formatting"
 	@echo "make docs    generate docs/configuration.md from the typed models"
+	@echo "make sbom    write sbom.json, the CycloneDX bill of materials of the lock"
 	@echo "make lock    resolve requirements.txt anew from setup.py"
 	@echo "make clean   remove the environment and what the demo wrote"
 
@@ -20,7 +22,11 @@ demo: setup
 	@$(PY) -m pipeline.demo
 
 test: lint
+	@scripts/test-packages
 	@$(PY) -m pytest
+
+image-test: setup
+	@$(PY) -m pytest -m image tests/test_image.py
 
 lint: setup
 	@.venv/bin/ruff check .
@@ -36,6 +42,13 @@ COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --python-version 3
 lock: setup
 	@$(COMPILE) --override overrides.txt setup.py -o requirements.txt
 	@$(COMPILE) -c requirements.txt requirements-dev.in -o requirements-dev.txt
+
+	@echo 'tensorflow[and-cuda]' | $(COMPILE) -c requirements.txt - -o requirements-gpu.txt
+
+# The tool of CycloneDX itself, in an environment of its own: thirty packages that nothing else needs.
+sbom: setup
+	@.venv/bin/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py requirements \
+		--output-format JSON --output-file sbom.json requirements.txt
 
 docs: setup
 	@$(PY) -m docs.generate_configuration

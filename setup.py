@@ -30,6 +30,7 @@ setup(
         "rich>=14",
         "Pillow>=12.3",
         "scipy>=1.14",
+        "pymysql>=1.1",
         "matplotlib>=3.10",
         "tensorboard>=2.20",
         "jinja2>=3.1",

@@ -78,8 +78,12 @@ def _rows(model: type[BaseModel], prefix: str, only: set[str] | None = None) -> 
         if section is not None:
             rows += _rows(section, f"{prefix}{name}.")
         else:
+            # A list of sections: its own line, then one a key of its elements.
+            element = _element(field.annotation)
             cells = (f"`{prefix}{name}`", _type(field.annotation), _default(field), field.description or "")
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+            if element:
+                rows += _rows(element, f"{prefix}{name}[].")
     return rows
 
 
@@ -91,9 +95,20 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def _element(annotation: Any) -> type[BaseModel] | None:
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple and isinstance(arguments[0], type):
+        return arguments[0] if issubclass(arguments[0], BaseModel) else None
+    return None
+
+
 def _type(annotation: Any) -> str:
     if annotation is Step:
         return "augmentation"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    if annotation is Any:
+        return "anything"
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is Literal:
@@ -113,11 +128,15 @@ def _type(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "(needed)"
     value = field.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or value == "":
         return ""
     if isinstance(value, tuple):
-        value = list(value)
+        value = [
+            one.model_dump(exclude_defaults=True) if isinstance(one, BaseModel) else one for one in value
+        ]
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -22,6 +22,8 @@ from modules.base_settings import Settings
 from modules.errors import InputError
 from modules.settings import ModelSettings, PixelSettings, ServeSettings, TransformSettings
 from modules.train_settings import TrainSettings
+from pipeline.beam_settings import BeamSettings
+from pipeline.kubeflow_settings import KubeflowSettings
 
 
 class DataSettings(IngestSettings, PixelSettings):
@@ -72,6 +74,8 @@ class Config(Settings):
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     push: PushSettings = Field(default_factory=PushSettings)
     report: ReportSettings = Field(default_factory=ReportSettings)
+    beam: BeamSettings = Field(default_factory=BeamSettings)
+    kubeflow: KubeflowSettings = Field(default_factory=KubeflowSettings)
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 from dataclasses import dataclass
 
@@ -41,20 +40,12 @@ from components.pusher.executor import Executor as AtomicPusherExecutor
 from components.report.component import Report
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
+from pipeline.beam_settings import BeamSettings
+from pipeline.code import code_version
 from pipeline.config import Config
 
 # Without a runner named, Beam looks for the Prism binary on the internet; without a mode, it guesses one.
-# Without an image, which this runner has no use for, TFX packs its whole self for workers elsewhere: a second
-# or more a node, every run.
-BEAM_ARGUMENTS = (
-    "--runner=DirectRunner",
-    "--direct_running_mode=in_memory",
-    "--direct_num_workers=1",
-    "--sdk_container_image=unused",
-)
-
-#: Endings of what counts as source: a page of another look is another page.
-_SOURCE = (".py", ".j2", ".css")
+BEAM_ARGUMENTS = BeamSettings().arguments()
 
 #: Nodes whose effect lies outside the artifact store, so that an earlier success proves nothing now.
 UNCACHED_NODES = ("Pusher",)
@@ -92,7 +83,7 @@ def create_pipeline(
         input_base=config.data.path,
         settings=config.data.ingest.model_dump_json(),
         code=code_version("components/image_example_gen"),
-    )
+    ).with_beam_pipeline_args(config.beam.arguments())
 
     # Describes the images by their figures; the pixels themselves would only cost time.
     statistics_gen = StatisticsGen(
@@ -103,7 +94,7 @@ def create_pipeline(
             # The gates look at every class, and the default ends at a thousand.
             num_rank_histogram_buckets=100_000,
         ),
-    )
+    ).with_beam_pipeline_args(config.beam.arguments())
 
     # Says what the figures may be: inferred from this data, or kept by the user.
     if config.gate.schema_file:
@@ -286,17 +277,3 @@ def compile_pipeline(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
         if node.pipeline_node.node_info.id in UNCACHED_NODES:
             node.pipeline_node.execution_options.caching_options.enable_cache = False
     return ir
-
-
-def code_version(*rooms: str) -> str:
-    """Digest of the source of rooms, so that TFX's cache never gives out what other code computed.
-
-    Args:
-      rooms: folders relative to the root of the package, such as `modules`.
-    """
-    root = pathlib.Path(__file__).parent.parent
-    digest = hashlib.sha256()
-    for path in sorted(path for room in rooms for path in (root / room).rglob("*")):
-        if path.suffix in _SOURCE:
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]

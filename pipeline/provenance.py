@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import constants
-from tfx.orchestration import metadata
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.report.run import Node, Run
+from pipeline import metadata
 
 _STATES = {
     metadata_store_pb2.Execution.COMPLETE: "complete",

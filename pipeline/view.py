@@ -57,13 +57,12 @@ class RunView:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if self._current and self._nodes[self._current].state == "running":
-            self._nodes[self._current].state = (
-                "interrupted" if kind and not issubclass(kind, Exception) else "failed"
-            )
-            self._nodes[self._current].seconds = time.monotonic() - self._nodes[self._current].started
-            if not self._live:
-                self._line(self._current)
+        for name, node in self._nodes.items():
+            if node.state == "running":
+                node.state = "interrupted" if kind and not issubclass(kind, Exception) else "failed"
+                node.seconds = time.monotonic() - node.started
+                if not self._live:
+                    self._line(name)
         self._note = ""
         if self._live:
             self._draw()

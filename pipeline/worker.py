@@ -40,36 +40,39 @@ def main(folder: RunFolder) -> int:
         config = Config.model_validate(request["config"])
         tell("importing", pid=os.getpid())
         # Seven seconds of imports, so only here, where nobody waits for a prompt.
-        from pipeline import lineage, local
+        from pipeline import launch, lineage, local
 
         _check_network(config)
-        ir = local.compile_local(config, folder.workdir, request["cache"])
-        tell("compiled", nodes=[node.pipeline_node.node_info.id for node in ir.nodes])
 
         def on_start(node_id: str) -> None:
             nonlocal current
             current = node_id
             tell("started", node=node_id)
 
-        connection = local.connection_config(folder.workdir)
-        runner = local.LocalRunner(
-            folder.run_id,
-            connection,
-            on_start=on_start,
-            on_finish=lambda result: tell(
-                "finished", node=result.node_id, seconds=result.seconds, cached=result.cached
-            ),
-        )
-        nodes = runner.run_with_ir(ir)
+        def on_finish(result: launch.NodeResult) -> None:
+            tell("finished", node=result.node_id, seconds=result.seconds, cached=result.cached)
+
+        if request.get("like_kubeflow"):
+            from pipeline import kubeflow_local
+
+            prepared = kubeflow_local.prepare(config, folder, request["cache"])
+            tell("compiled", nodes=prepared.node_ids)
+            connection = prepared.connection
+            nodes = kubeflow_local.run(prepared, on_start, on_finish)
+        else:
+            ir = local.compile_local(config, folder.workdir, request["cache"])
+            tell("compiled", nodes=[node.pipeline_node.node_info.id for node in ir.nodes])
+            connection = local.connection_config(folder.workdir)
+            nodes = local.LocalRunner(folder.run_id, connection, on_start, on_finish).run_with_ir(ir)
         current = "summary"
         summary = lineage.summarize(folder.run_id, nodes, lineage.Lineage(connection, nodes))
         folder.write(folder.result, {"exit_code": _exit_code(summary), **summary})
         return _exit_code(summary)
     except InputError as error:
-        return _fail(folder, current, str(error), EXIT_INPUT)
+        return _fail(folder, getattr(error, "node_id", current), str(error), EXIT_INPUT)
     except Exception as error:
         traceback.print_exc()
-        return _fail(folder, current, _one_line(error), EXIT_FAILED)
+        return _fail(folder, getattr(error, "node_id", current), _one_line(error), EXIT_FAILED)
 
 
 def _check_network(config: Config) -> None:

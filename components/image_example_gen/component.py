@@ -26,6 +26,7 @@ class ImageExampleGenSpec(ComponentSpec):
         "input_base": ExecutionParameter(type=str),
         "settings": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str, optional=True),
+        "span": ExecutionParameter(type=int, optional=True),
     }
 
 
@@ -41,18 +42,22 @@ class ImageExampleGen(base_beam_component.BaseBeamComponent):
       input_base: the data folder (`source` has its rules), or a runtime parameter that names it.
       settings: `IngestSettings` as JSON.
       code: anything that changes when the code of the ingest does; it only takes part in the cache key.
+      span: the newest span to read where `input_base` holds `{SPAN}`; -1 for the latest there is.
     """
 
     SPEC_CLASS = ImageExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
     DRIVER_CLASS = driver.Driver
 
-    def __init__(self, input_base: str | RuntimeParameter, settings: str, code: str = "") -> None:
+    def __init__(
+        self, input_base: str | RuntimeParameter, settings: str, code: str = "", span: int = -1
+    ) -> None:
         super().__init__(
             spec=ImageExampleGenSpec(
                 input_base=input_base,
                 settings=settings,
                 code=code,
+                span=span,
                 examples=types.Channel(type=standard_artifacts.Examples),
                 quarantine=types.Channel(type=Quarantine),
             )

@@ -28,12 +28,13 @@ class Resolved(NamedTuple):
     version: int
 
 
-def resolve(path: str, window: int) -> Resolved:
+def resolve(path: str, window: int, newest: int = -1) -> Resolved:
     """Resolves `{SPAN}` and `{VERSION}` against what lies on disk now.
 
     Args:
       path: the data path.
       window: how many of the latest spans count.
+      newest: the newest span that counts; -1 for the latest there is.
 
     Raises:
       InputError: the path uses the marks wrongly, or nothing on disk matches it.
@@ -44,6 +45,10 @@ def resolve(path: str, window: int) -> Resolved:
         if "{" in path and re.search(r"\{(span|version)", path, re.IGNORECASE):
             raise InputError(
                 f"{path}: write the marks as {{SPAN}} and {{VERSION}}, or {{SPAN:4}} for four digits"
+            )
+        if newest >= 0:
+            raise InputError(
+                f"span {newest} is asked for, but {shown(path)} holds no {{SPAN}}; mend data.path"
             )
         return Resolved(path, ("",), 0, 0)
     if names.count("SPAN") != 1 or names.count("VERSION") > 1:
@@ -57,6 +62,11 @@ def resolve(path: str, window: int) -> Resolved:
     latest: dict[int, tuple[int, str]] = {}
     for span, version, part in found:
         latest[span] = max(latest.get(span, (version, part)), (version, part))
+    if newest >= 0:
+        if newest not in latest:
+            there = ", ".join(str(span) for span in sorted(latest)[-5:])
+            raise InputError(f"{shown(path)}: there is no span {newest}; the latest are {there}")
+        latest = {span: value for span, value in latest.items() if span <= newest}
     spans = sorted(latest)[-window:]
     return Resolved(root, tuple(latest[span][1] for span in spans), spans[-1], max(latest[spans[-1]][0], 0))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_metadata.proto import metadata_store_pb2
@@ -39,6 +40,7 @@ class _Earlier(NamedTuple):
     examples: str
     settings: str
     code: str
+    span: int
 
 
 class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
@@ -59,15 +61,20 @@ class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
         """
         given: dict[str, Any] = execution_info.exec_properties
         settings = IngestSettings.model_validate_json(given["settings"])
-        data = data_source.resolve(given["input_base"], settings.spans)
-        fingerprint = data_source.fingerprint(data, settings)
+        newest = given.get("span")
+        data = data_source.resolve(given["input_base"], settings.spans, -1 if newest is None else newest)
+        earlier = self._earlier_ingests(execution_info)
+        # Without the cache the files are read anew, so they then go by what they are.
+        cached = execution_info.pipeline_node.execution_options.caching_options.enable_cache
+        fingerprint = self._known_span(given, settings, data, earlier) if cached else None
+        fingerprint = fingerprint or data_source.fingerprint(data, settings)
         added = {
             utils.FINGERPRINT_PROPERTY_NAME: fingerprint,
             utils.SPAN_PROPERTY_NAME: data.span,
             utils.VERSION_PROPERTY_NAME: data.version,
             ROOT: data.root,
             PARTS: PARTS_SEPARATOR.join(data.parts),
-            LEDGER: self._ledger(execution_info, fingerprint, settings),
+            LEDGER: self._ledger(given, fingerprint, settings, earlier),
         }
         result = driver_output_pb2.DriverOutput()
         for key, value in (given | added).items():
@@ -79,13 +86,27 @@ class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
         result.output_artifacts["examples"].artifacts.append(examples)
         return result
 
+    @staticmethod
+    def _known_span(
+        given: Mapping[str, Any],
+        settings: IngestSettings,
+        data: data_source.Resolved,
+        earlier: list[_Earlier],
+    ) -> str | None:
+        """The fingerprint that the span had when it was ingested, where it shall count as unchanged."""
+        if not settings.new_spans_only or data.parts == ("",):
+            return None
+        current = (data.span, given["settings"], given.get("code") or "")
+        return next(
+            (one.fingerprint for one in earlier if (one.span, one.settings, one.code) == current), None
+        )
+
+    @staticmethod
     def _ledger(
-        self, execution_info: data_types.ExecutionInfo, fingerprint: str, settings: IngestSettings
+        given: Mapping[str, Any], fingerprint: str, settings: IngestSettings, earlier: list[_Earlier]
     ) -> str:
         """The `examples` folder whose division is kept, or "" where there is none to keep."""
-        given = execution_info.exec_properties
         current = (fingerprint, given["settings"], given.get("code") or "")
-        earlier = self._earlier_ingests(execution_info)
         for one in earlier:
             if (one.fingerprint, one.settings, one.code) == current:
                 return one.ledger
@@ -124,6 +145,7 @@ class Driver(component_driver.BaseDriver, base_driver.BaseDriver):
                             examples.uri,
                             properties["settings"].string_value,
                             properties["code"].string_value,
+                            examples.get_int_custom_property(utils.SPAN_PROPERTY_NAME),
                         )
                     )
         return earlier

@@ -109,6 +109,11 @@ class IngestSettings(Settings):
     spans: int = Field(
         1, ge=1, description="How many of the latest spans are read when the path holds {SPAN}."
     )
+    new_spans_only: bool = Field(
+        False,
+        description="Whether a span that was ingested counts as unchanged, whatever happened to its files, "
+        "so that only a new span is learned from.",
+    )
 
     @field_validator("group_pattern")
     @classmethod

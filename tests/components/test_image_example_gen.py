@@ -37,9 +37,14 @@ class Project:
         self.store = folder / "metadata.sqlite"
 
     def run(
-        self, data: Path, settings: IngestSettings | None = None, cache: bool = True, code: str = ""
+        self,
+        data: Path,
+        settings: IngestSettings | None = None,
+        cache: bool = True,
+        code: str = "",
+        span: int = -1,
     ) -> None:
-        component = ImageExampleGen(str(data), (settings or IngestSettings()).model_dump_json(), code)
+        component = ImageExampleGen(str(data), (settings or IngestSettings()).model_dump_json(), code, span)
         assert isinstance(component.executor_spec, BeamExecutorSpec)
         LocalDagRunner().run(
             Pipeline(
@@ -268,6 +273,42 @@ def test_a_new_span_is_ingested_and_an_old_one_is_not_again(tmp_path):
     assert project.summary()["files"] == 60
     names = {row[features.FILENAME].decode() for row in read_split(project.artifact("Examples"), "test")}
     assert names and all(name.startswith(("span-1/", "span-2/")) for name in names)
+
+
+def test_a_span_that_is_named_is_that_of_the_cache_whoever_names_it(tmp_path):
+    for span in (1, 2):
+        write_folder(tmp_path / "data" / f"span-{span}", {"a": 20, "b": 20}, first=span * 500)
+    pattern = tmp_path / "data" / "span-{SPAN}"
+    project = Project(tmp_path)
+    project.run(pattern, span=1)
+    assert project.artifact("Examples").span == 1
+    project.run(pattern)
+    assert project.artifact("Examples").span == 2
+    project.run(pattern, span=2)
+    assert project.executions() == ["COMPLETE", "COMPLETE", "CACHED"]
+    with pytest.raises(InputError, match="there is no span 3; the latest are 1, 2"):
+        project.run(pattern, span=3)
+
+
+def test_a_span_that_was_ingested_can_count_as_unchanged(tmp_path):
+    write_folder(tmp_path / "data" / "span-1", {"a": 20, "b": 20})
+    pattern = tmp_path / "data" / "span-{SPAN}"
+    project = Project(tmp_path)
+    settings = IngestSettings(new_spans_only=True)
+    project.run(pattern, settings)
+    write_folder(tmp_path / "data" / "span-1", {"a": 1}, first=900)
+    project.run(pattern, settings)
+    assert project.executions() == ["COMPLETE", "CACHED"]
+    write_folder(tmp_path / "data" / "span-2", {"a": 20, "b": 20}, first=500)
+    project.run(pattern, settings)
+    assert project.executions()[-1] == "COMPLETE"
+    assert project.artifact("Examples").span == 2
+    # Without the cache it is read as it is now, and is then known by that.
+    before = project.artifact("Examples").get_string_custom_property("input_fingerprint")
+    write_folder(tmp_path / "data" / "span-2", {"a": 1}, first=950)
+    project.run(pattern, settings, cache=False)
+    assert project.summary()["files"] == 41
+    assert project.artifact("Examples").get_string_custom_property("input_fingerprint") != before
 
 
 def test_an_archive_is_ingested_like_a_folder(tmp_path):

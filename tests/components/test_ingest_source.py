@@ -275,6 +275,18 @@ def test_the_latest_spans_and_their_latest_versions_are_read(tmp_path: Path) -> 
     assert listing.classes == ["a", "b"]
 
 
+def test_the_newest_span_can_be_named(tmp_path: Path) -> None:
+    for span in (1, 2, 10):
+        write_folder(tmp_path / f"span-{span}", {"a": 1, "b": 1}, first=span * 100)
+    pattern = f"{tmp_path}/span-{{SPAN}}"
+    assert data.resolve(pattern, 1, newest=2) == (str(tmp_path), ("span-2",), 2, 0)
+    assert data.resolve(pattern, 2, newest=2).parts == ("span-1", "span-2")
+    with pytest.raises(InputError, match="there is no span 3; the latest are 1, 2, 10"):
+        data.resolve(pattern, 1, newest=3)
+    with pytest.raises(InputError, match=r"span 3 is asked for, but .* holds no \{SPAN\}"):
+        data.resolve(str(tmp_path), 1, newest=3)
+
+
 def test_a_width_stands_for_so_many_digits(tmp_path: Path) -> None:
     for name in ("20260101", "20260102", "202601"):
         write_folder(tmp_path / name, {"a": 1, "b": 1})
