@@ -41,7 +41,12 @@ def page(project: Project) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def poor(project: Project) -> dict[str, Any]:
     """A run whose model is wrong often, and so not blessed."""
-    return project.run("evaluate.min_accuracy=1.0", "train.epochs=1", "train.learning_rate=1e-7")
+    return project.run(
+        "evaluate.min_accuracy=1.0",
+        "train.epochs=1",
+        "train.learning_rate=1e-7",
+        "augment=[horizontal_flip, {rotation: {degrees: 20}}]",
+    )
 
 
 @pytest.fixture(scope="module")

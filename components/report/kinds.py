@@ -35,6 +35,7 @@ KINDS = {
     "balance": Kind("images of every class by split", "data", "balance"),
     "histograms": Kind("levels of the pixels before and after scaling", "data", "histograms"),
     "samples": Kind("images of every class", "data", "samples"),
+    "augmentation": Kind("images as training sees them", "data", "augmentation"),
     "curves": Kind("loss and accuracy by epoch", "training", "curves"),
     "pace": Kind("learning rate and images a second by epoch", "training", "speed"),
     "diagram": Kind("the layers as blocks", "network", "diagram"),

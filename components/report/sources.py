@@ -25,8 +25,8 @@ from components.image_example_gen.outcome import DUPLICATES, MANIFEST, QUARANTIN
 from components.report import inside, suspects
 from components.report.images import ExampleReader, Images
 from components.report.settings import ReportSettings
+from modules import augmentation, features
 from modules import classifier as classifiers
-from modules import features
 from modules.architectures.chain import layer_chain
 from modules.settings import TrainerSettings
 from modules.transform_graph import TransformGraph
@@ -188,6 +188,22 @@ class Sources:
     def samples(self, classes: Iterable[str], each: int) -> dict[str, Images]:
         """Images of the training split by class."""
         return self.reader.samples(features.TRAIN, each, list(classes))
+
+    @functools.cached_property
+    def augmented(self) -> np.ndarray | None:
+        """A few images of the training split as they are and as training sees them; None without augmentation.
+
+        Returns:
+          uint8 (images, 1 + versions, height, width, channels).
+        """
+        if not self.settings.augment:
+            return None
+        chosen = slice(0, 6)
+        images = self.first_images.pixels[chosen].astype(np.float32)
+        labels = np.eye(len(self.classes), dtype=np.float32)[self.first_images.labels[chosen]]
+        augmenter = augmentation.build(self.settings.augment, self.settings.train.seed)
+        versions = [images, *(augmenter(images, labels, training=True)[0] for _ in range(5))]
+        return np.stack([np.rint(version).clip(0, 255).astype(np.uint8) for version in versions], axis=1)
 
     @functools.cached_property
     def sample_image(self) -> np.ndarray:

@@ -62,6 +62,22 @@ def histograms(context: Context) -> Iterator[Block]:
     )
 
 
+def augmentation(context: Context) -> Iterator[Block]:
+    """Images as the training sees them."""
+    sources = context.sources
+    images = sources.augmented
+    if images is None:
+        return
+    step = max(1, -(-max(images.shape[2:4]) // 64))
+    names = [sources.classes[label] for label in sources.first_images.labels[: len(images)]]
+    yield Plot(
+        data.samples(images[:, :, ::step, ::step], names),
+        f"Contact sheet of {len(images)} training images, each with {images.shape[1] - 1} augmented versions",
+        "The first column is the image itself; the others are what training may see in its place",
+        wide=True,
+    )
+
+
 def left_out(context: Context) -> Iterator[Block]:
     """Files that the ingest did not take."""
     sources = context.sources
@@ -94,5 +110,6 @@ PARTS = {
     "Class balance": balance,
     "Pixels before and after scaling": histograms,
     "Samples": samples,
+    "Augmentation": augmentation,
     "Left out": left_out,
 }
