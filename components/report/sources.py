@@ -191,7 +191,7 @@ class Sources:
 
     @functools.cached_property
     def augmented(self) -> np.ndarray | None:
-        """A few images of the training split as they are and as training sees them; None without augmentation.
+        """A few training images as they are and as training sees them; None without augmentation.
 
         Returns:
           uint8 (images, 1 + versions, height, width, channels).
