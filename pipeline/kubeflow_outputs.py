@@ -79,6 +79,9 @@ def finish(
     record = summarize(ir, run_id, connection)
     if status and record["state"] != "complete":
         record["kubeflow"] = status
+        message = (status.get("error") or {}).get("message")
+        if message and "error" not in record:
+            record["error"] = message
     folder = f"{ir.runtime_spec.pipeline_root.field_value.string_value}/runs/{run_id}"
     page = _page(record)
     fileio.makedirs(folder)

@@ -78,6 +78,19 @@ def test_on_sqlite_it_gives_what_run_gives_and_both_share_one_cache(project: Pro
     assert {line["run"] for line in nodes} == {result["run_id"]}
 
 
+def test_bad_data_end_the_run_at_once_and_are_recorded(make_project, tmp_path: pathlib.Path) -> None:
+    project = make_project()
+    result = _run(project, f"data.path={tmp_path / 'nowhere'}")
+    assert result["exit_code"] == 2
+    assert result["failed_node"] == "ImageExampleGen"
+    assert "nowhere" in result["error"]
+    (path,) = project.workdir.glob("artifacts/runs/*/result.json")
+    record = json.loads(path.read_text())
+    assert record["state"] != "complete"
+    assert record["error"] == result["error"]
+    assert record["nodes"]["Trainer"] == {"state": "not started"}
+
+
 # Long enough at work to be seen in ML Metadata; the others are killed when they begin.
 LONG = ("ImageExampleGen", "StatisticsGen", "Transform", "Trainer", "InfraValidator", "Evaluator")
 

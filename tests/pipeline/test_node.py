@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import logging
 import os
 import pathlib
 import re
@@ -16,7 +18,7 @@ from typing import Any
 import pytest
 
 from modules.errors import InputError
-from pipeline import node_parameters
+from pipeline import node_parameters, node_worker
 from pipeline.code import computing_code
 from pipeline.node import Teller
 
@@ -80,6 +82,26 @@ def test_a_missing_connection_and_a_broken_pipeline_are_bad_input() -> None:
     assert "--pipeline holds no compiled pipeline" in lines[-1]["message"]
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 75, "A volume is full"),
+        (RuntimeError("tensorflow: No space left on device"), 75, "A volume is full"),
+        (InputError("too few images"), 2, "too few images"),
+        (ValueError("the loss is nan"), 1, "ValueError: the loss is nan"),
+    ],
+)
+def test_the_exit_code_says_whether_a_retry_helps(
+    error: Exception, code: int, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        raise RuntimeError("what TFX makes of it") from error
+    except RuntimeError as wrapped:
+        assert node_worker._failed(logging.getLogger("test"), wrapped) == code
+    assert caplog.records[-1].getMessage().startswith(message)
+    assert "what TFX makes of it" in caplog.records[-1].more["traceback"]
+
+
 def test_types_are_those_declared_whatever_the_text_looks_like() -> None:
     parsed = node_parameters.parse(PARAMETERS | {"learning_rate": "1", "epochs": "3"})
     assert (parsed.learning_rate, type(parsed.learning_rate)) == (1.0, float)
@@ -98,8 +120,6 @@ AWAY = json.dumps(
 def _start_and_wait_for_the_database() -> tuple[subprocess.Popen, list[str]]:
     """A node in the middle of its work: waiting. Returns it and the lines so far."""
     from tfx.proto.orchestration import pipeline_pb2
-
-    from pipeline import node_worker
 
     ir = pipeline_pb2.Pipeline()
     ir.nodes.add().pipeline_node.node_info.id = "Trainer"
