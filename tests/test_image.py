@@ -6,6 +6,7 @@ packages. Neither Docker nor a daemon.
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import pathlib
@@ -46,6 +47,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
         pytest.fail("building the image here needs root and buildah (apt-get install buildah)", pytrace=False)
     _buildah(
         "bud",
+        "--layers",
         "--isolation=chroot",
         "--network=host",
         f"--build-arg=BASE={_base(tmp_path_factory.mktemp('base'))}",
@@ -57,6 +59,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _base(folder: pathlib.Path) -> str:
     """Debian from a registry, else from its packages; with this machine's certificates and pip settings."""
+    name = f"{IMAGE}-base"
+    if _buildah("images", "--quiet", name, check=False).stdout.strip():
+        return name  # of an earlier test, whose layers are then there too
     pulled = _buildah("pull", "docker.io/library/debian:bookworm-slim", check=False)
     if pulled.returncode == 0:
         container = _buildah("from", "docker.io/library/debian:bookworm-slim").stdout.strip()
@@ -71,11 +76,18 @@ def _base(folder: pathlib.Path) -> str:
         )
         container = _buildah("from", "scratch").stdout.strip()
         _buildah("add", container, str(root), "/")
-    for path in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf"):
-        if pathlib.Path(path).exists():
-            _buildah("copy", container, path, path)
-    _buildah("commit", "--rm", container, f"{IMAGE}-base")
-    return f"{IMAGE}-base"
+    # pip inside trusts whom pip here trusts; under a name that no package of Debian writes to.
+    settings = configparser.ConfigParser()
+    settings.read("/etc/pip.conf")
+    certificates = settings.get("global", "cert", fallback="/etc/ssl/certs/ca-certificates.crt")
+    if pathlib.Path(certificates).exists():
+        settings.read_dict({"global": {"cert": "/etc/pip-certificates.crt"}})
+        _buildah("copy", container, certificates, "/etc/pip-certificates.crt")
+    with (folder / "pip.conf").open("w", encoding="utf-8") as file:
+        settings.write(file)
+    _buildah("copy", container, str(folder / "pip.conf"), "/etc/pip.conf")
+    _buildah("commit", "--rm", container, name)
+    return name
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +121,7 @@ def test_the_image_is_small_enough_labelled_and_no_root(image: str, run: Run) ->
     print("size", listed["size"], "layers", len(about["OCIv1"]["rootfs"]["diff_ids"]))
     assert _bytes(listed["size"]) < 4e9
     whoami = run("python", "-c", "import os; print(os.getuid(), os.getgid())")
-    assert whoami.stdout.split() == [str(USER), str(USER)]
+    assert whoami.stdout.split() == [str(USER), str(USER)], whoami.stderr
     assert run("sh", "-c", "command -v gcc g++ cc").returncode != 0
     assert run("sh", "-c", "touch /opt/imagemill/x").returncode != 0
 
