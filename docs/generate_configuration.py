@@ -33,8 +33,9 @@ def text() -> str:
         if name == "augment":
             parts.append(_augmentations())
             continue
-        parts.append(f"## `{name}`\n\n{_first_line(field.annotation)}\n")
-        parts.append(_table(field.annotation, prefix=f"{name}."))
+        section = _section(field.annotation)
+        parts.append(f"## `{name}`\n\n{_first_line(section)}\n")
+        parts.append(_table(section, prefix=f"{name}."))
     parts.append(
         "## Options of the networks\n\nKeys of `model` beside those above, by `model.architecture`.\n"
     )
