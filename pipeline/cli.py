@@ -122,23 +122,30 @@ def run(
     data: Data = None,
     workdir: Workdir = DEFAULT_WORKDIR,
     overrides: Overrides = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NODE", help="End with this node, such as Tuner or Trainer.", show_default=False
+        ),
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, whatever is cached.")] = False,
     json_: Json = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show the log of the libraries.")] = False,
 ) -> None:
     """Run the pipeline here: ingest, validate, transform, train, evaluate, push.
 
-    Exit codes: 0 pushed, 1 failed, 2 bad input or configuration, 3 not blessed and so not pushed.
+    Exit codes: 0 pushed, or all done that --to asks for, 1 failed, 2 bad input or configuration, 3 not
+    blessed and so not pushed.
     """
     from pipeline import run as running
     from pipeline import runs, view
 
     loaded = _load(config, overrides, data)
     if verbose:
-        result = running.run(loaded, workdir, not no_cache, running.LogEcho(err))
+        result = running.run(loaded, workdir, not no_cache, running.LogEcho(err), to)
     else:
         with view.RunView(err) as live:
-            result = running.run(loaded, workdir, not no_cache, live.listen)
+            result = running.run(loaded, workdir, not no_cache, live.listen, to)
     if json_:
         print(json.dumps(result, ensure_ascii=False))
     log = runs.RunFolder(workdir / "runs" / result["run_id"]).log
@@ -270,6 +277,8 @@ def _history_entry(folder: Any) -> dict[str, Any]:
         outcome = "running" if runs.is_running(folder) else "interrupted"
     elif "error" in result:
         outcome = f"failed: {result['error']}"
+    elif "up_to" in result:
+        outcome = f"ran up to {result['up_to']}"
     else:
         outcome = f"pushed {result['pushed_version']}" if result["pushed_version"] else "not blessed"
     return {

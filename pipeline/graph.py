@@ -38,6 +38,7 @@ from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
 from components.kept_schema.component import KeptSchema
 from components.pusher.executor import Executor as AtomicPusherExecutor
+from components.tuner.component import Tuner
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
 from pipeline.config import Config
@@ -137,7 +138,10 @@ def create_pipeline(
         disable_statistics=True,
         custom_config={
             "settings": preprocessing.PreprocessingSettings(
-                pixels=config.data.pixels, transform=config.transform, background=config.data.background
+                pixels=config.data.pixels,
+                transform=config.transform,
+                background=config.data.background,
+                scalings=_tuned_scalings(config),
             ).model_dump_json(),
             "code": code_version("modules"),
         },
@@ -145,19 +149,34 @@ def create_pipeline(
 
     transform.add_upstream_node(drift_gate)
 
+    training = {
+        "examples": example_gen.outputs["examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "train_args": trainer_pb2.TrainArgs(splits=[features.TRAIN]),
+        "eval_args": trainer_pb2.EvalArgs(splits=[features.VALIDATION]),
+    }
+    training_config = {
+        "settings": TrainerSettings(
+            pixels=config.data.pixels, model=config.model, train=config.train, augment=config.augment
+        ).model_dump_json(),
+        "code": code_version("modules"),
+    }
+
+    # Searches for the best settings, where the configuration gives search spaces.
+    tuner = None
+    if config.tune is not None:
+        tuner = Tuner(
+            tuner_fn="modules.tuning.tuner.tuner_fn",
+            **training,
+            custom_config={**training_config, "tune": config.tune.model_dump_json()},
+        )
+
     # Trains the chosen network and exports it with the graph in front.
     trainer = Trainer(
         run_fn="modules.training.run_fn",
-        examples=example_gen.outputs["examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        train_args=trainer_pb2.TrainArgs(splits=[features.TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[features.VALIDATION]),
-        custom_config={
-            "settings": TrainerSettings(
-                pixels=config.data.pixels, model=config.model, train=config.train, augment=config.augment
-            ).model_dump_json(),
-            "code": code_version("modules"),
-        },
+        **training,
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        custom_config=training_config,
     )
 
     # The model in production, as far as this pipeline knows: the latest that was blessed.
@@ -224,6 +243,7 @@ def create_pipeline(
             previous_data,
             drift_gate,
             transform,
+            *([tuner] if tuner else []),
             trainer,
             baseline,
             evaluator,
@@ -234,6 +254,12 @@ def create_pipeline(
         enable_cache=enable_cache,
         beam_pipeline_args=list(BEAM_ARGUMENTS),
     )
+
+
+def _tuned_scalings(config: Config) -> tuple[str, ...]:
+    """The scalings that a search may choose: Transform computes them all, as it would a single one."""
+    space = config.tune.spaces.get("transform.scaling") if config.tune else None
+    return space.values if space else ()
 
 
 def _descriptive_schema() -> schema_pb2.Schema:

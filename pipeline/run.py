@@ -41,7 +41,9 @@ class LogEcho:
         self._console.print(self._file.read(), end="", markup=False, soft_wrap=True)
 
 
-def run(config: Config, workdir: pathlib.Path, cache: bool, listener: Listener) -> dict[str, Any]:
+def run(
+    config: Config, workdir: pathlib.Path, cache: bool, listener: Listener, to: str | None = None
+) -> dict[str, Any]:
     """Runs a configuration in a process of its own.
 
     Args:
@@ -49,6 +51,7 @@ def run(config: Config, workdir: pathlib.Path, cache: bool, listener: Listener) 
       workdir: working directory; made when it is not there.
       cache: whether nodes may take earlier results.
       listener: called with every event and every progress report, and with `{"event": "tick"}` meanwhile.
+      to: node to end with; None for the whole pipeline.
 
     Returns:
       The run's result: `exit_code` and either the summary or `error` and `failed_node`.
@@ -68,6 +71,7 @@ def run(config: Config, workdir: pathlib.Path, cache: bool, listener: Listener) 
             {
                 "config": config.model_dump(mode="json"),
                 "cache": cache,
+                "to": to,
                 "started": time.time(),
                 "temporary": temporary,
             },
