@@ -13,6 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=[f"{room}*" for room in ("pipeline", "components", "modules", "serving")]),
+    package_data={"components.report": ["*.j2", "*.css"]},
     install_requires=[
         "tfx[kfp]>=1.21,<1.22",
         "tensorflow>=2.21,<2.22",
@@ -32,8 +33,10 @@ setup(
         "typer>=0.20",
         "rich>=14",
         "Pillow>=12.3",
+        "scipy>=1.14",
         "matplotlib>=3.10",
         "tensorboard>=2.20",
+        "jinja2>=3.1",
         "numpy>=2",
     ],
     entry_points={"console_scripts": ["imagemill=pipeline.cli:main"]},

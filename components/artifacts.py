@@ -20,3 +20,14 @@ class PassedStatistics(Artifact):
     """`FeatureStats.pb`: statistics of a training split that passed the drift gate."""
 
     TYPE_NAME = "PassedStatistics"
+
+
+class Report(Artifact):
+    """What a person looks at after a run.
+
+    - `report.html`: the page; it needs no other file and no network.
+    - `suspects.jsonl`: one object a label that is probably wrong: `filename`, `split`, `label`, `suggestion`,
+      `own` and `other` (probabilities of the two), the most suspect first.
+    """
+
+    TYPE_NAME = "Report"

@@ -37,13 +37,15 @@ def text() -> str:
         parts.append(f"## `{name}`\n\n{_first_line(section)}\n")
         parts.append(_table(section, prefix=f"{name}."))
     parts.append(
-        "## Options of the networks\n\nKeys of `model` beside those above, by `model.architecture`.\n"
+        "## Options of the networks\n\nKeys of `model` beside those above. These go with every network:\n"
     )
+    parts.append(_table(registry.NetworkOptions, prefix="model."))
     for name in registry.names():
         architecture = registry.get(name)
         parts.append(f"### `{name}`\n\n{architecture.summary}\n")
-        if architecture.options.model_fields:
-            parts.append(_table(architecture.options, prefix="model."))
+        own = set(architecture.options.model_fields) - set(registry.NetworkOptions.model_fields)
+        if own:
+            parts.append(_table(architecture.options, prefix="model.", only=own))
     return "\n".join(parts)
 
 
@@ -63,14 +65,16 @@ def _first_line(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").strip().splitlines()[0]
 
 
-def _table(model: type[BaseModel], prefix: str) -> str:
-    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *_rows(model, prefix)]
+def _table(model: type[BaseModel], prefix: str, only: set[str] | None = None) -> str:
+    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *_rows(model, prefix, only)]
     return "\n".join(rows) + "\n"
 
 
-def _rows(model: type[BaseModel], prefix: str) -> list[str]:
+def _rows(model: type[BaseModel], prefix: str, only: set[str] | None = None) -> list[str]:
     rows = []
     for name, field in model.model_fields.items():
+        if only is not None and name not in only:
+            continue
         section = _section(field.annotation)
         if section is not None:
             rows += _rows(section, f"{prefix}{name}.")
@@ -82,6 +86,8 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
 
 def _section(annotation: Any) -> type[BaseModel] | None:
     """The settings class of a section, also of one that may be left out."""
+    if typing.get_origin(annotation) is dict:
+        return None
     for candidate in (annotation, *typing.get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel) and candidate is not Step:
             return candidate

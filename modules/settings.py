@@ -73,13 +73,35 @@ class ModelSettings(Settings):
 
     def resolve(self, folder: pathlib.Path) -> ModelSettings:
         """The same settings with paths made absolute; `folder` is that of the configuration file."""
-        resolved = self.options.resolve(folder).model_dump(mode="json")
-        return self.model_copy(update={name: resolved[name] for name in self.model_extra or {}})
+        # What the network adds, such as the checksum of a weights file, becomes a setting like any other.
+        resolved = self.options.resolve(folder).model_dump(mode="json", exclude_unset=True)
+        return self.model_copy(update=resolved)
 
     @property
     def options(self) -> Settings:
         """The options of the chosen network, parsed by the class that the network registered."""
         return registry.get(self.architecture).options.model_validate(self.model_extra or {})
+
+
+class ServeSettings(Settings):
+    """How sure the served model says it is, and when it rather says nothing."""
+
+    calibrate: bool = Field(
+        True,
+        description=(
+            "Divide the logits by a temperature fitted on the validation split, so that confidences mean "
+            "what they say. No label changes."
+        ),
+    )
+    abstain_below: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description=(
+            "Below this confidence the served label is empty and `abstained` is true; 0 always answers. The "
+            "evaluation lists what share of the images is answered, and how well, at several confidences."
+        ),
+    )
 
 
 class TrainerSettings(Settings):
@@ -89,5 +111,6 @@ class TrainerSettings(Settings):
     model: ModelSettings
     train: TrainSettings
     augment: Augmentations = ()
+    serve: ServeSettings = ServeSettings()
     # None for the one that Transform was asked for; tuning may choose another.
     scaling: Scaling | None = None

@@ -21,8 +21,8 @@ import keras
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from modules import calibration, devices, export, fitting, input_pipeline, resume, worker
 from modules import classifier as classifiers
-from modules import devices, export, fitting, input_pipeline, resume, worker
 from modules.settings import TrainerSettings
 from modules.transform_graph import TransformGraph
 from modules.tuning.spaces import resolve
@@ -66,7 +66,11 @@ def _train(fn_args: FnArgs, settings: TrainerSettings, all_unfinished: str) -> N
     if not placement.is_chief:
         return
     classifiers.compute_in_float32(classifier)
-    export.export(classifier, graph, fn_args.serving_model_dir)
+    temperature = (
+        calibration.temperature_of(classifier, splits.validation) if settings.serve.calibrate else 1.0
+    )
+    notes = export.Notes(temperature, settings.serve.abstain_below)
+    export.export(classifier, graph, fn_args.serving_model_dir, notes)
     _write_record(fn_args.model_run_dir, settings, graph.class_names, classifier, fit, unfinished)
     tf.io.gfile.rmtree(unfinished)
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.report import kinds
 from modules.errors import InputError
 
 app = typer.Typer(
@@ -43,6 +44,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Replaces one setting; repeatable.", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+RunId = Annotated[
+    str | None,
+    typer.Option("--run", metavar="RUN", help="Which run; `history` lists them.", show_default="the latest"),
+]
 Server = Annotated[str, typer.Option(metavar="HOST:PORT", help="gRPC address of the model server.")]
 
 DEFAULT_WORKDIR = pathlib.Path("imagemill-work")
@@ -247,6 +252,50 @@ def predict(
     from pipeline import predict as predicting
 
     raise typer.Exit(predicting.predict(images, server, model_name, out, err, as_json=json_))
+
+
+@app.command(epilog="Example: imagemill report --workdir imagemill-work --open")
+def report(
+    workdir: Workdir = DEFAULT_WORKDIR,
+    run_id: RunId = None,
+    out_file: Annotated[
+        pathlib.Path | None,
+        typer.Option("--out", metavar="FILE", help="Copy it there.", show_default=False),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    json_: Json = False,
+) -> None:
+    """Find the report of a run, copy it, open it: one HTML file with everything about the model."""
+    from pipeline import report as reports
+
+    found, page = reports.find(workdir, run_id)
+    page = reports.show(page, out_file, open_)
+    if json_:
+        print(json.dumps({"run_id": found, "path": str(page.absolute())}, ensure_ascii=False))
+    else:
+        out.print(str(page), soft_wrap=True)
+
+
+@app.command(
+    epilog=f"Example: imagemill plot confusion --out confusion.svg. Kinds: {', '.join(kinds.KINDS)}.",
+)
+def plot(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to draw.", show_default=False)],
+    workdir: Workdir = DEFAULT_WORKDIR,
+    run_id: RunId = None,
+    out_file: Annotated[
+        pathlib.Path | None,
+        typer.Option("--out", metavar="FILE", help="PNG, SVG or PDF.", show_default="KIND.png"),
+    ] = None,
+) -> None:
+    """Draw one plot of the report into a file."""
+    from pipeline import plot as plots
+    from pipeline import quiet
+
+    target = out_file or pathlib.Path(f"{kind}.png")
+    with quiet.without_greeting():
+        plots.write(kind, workdir, run_id, target)
+    out.print(str(target), soft_wrap=True)
 
 
 @app.command(epilog="Example: imagemill history --workdir imagemill-work --json")

@@ -15,12 +15,14 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.data_gate.settings import GateSettings
 from components.drift_gate.settings import DriftSettings
+from components.evaluator.settings import EvaluateSettings
 from components.image_example_gen.settings import IngestSettings
+from components.report.settings import ReportSettings
 from modules.architectures import registry
 from modules.augmentation.settings import Augmentations, check, needs_one_hot
 from modules.base_settings import Settings
 from modules.errors import InputError
-from modules.settings import ModelSettings, PixelSettings, TransformSettings
+from modules.settings import ModelSettings, PixelSettings, ServeSettings, TransformSettings
 from modules.train_settings import TrainSettings
 from modules.tuning.settings import TuneSettings
 from pipeline import search
@@ -48,15 +50,6 @@ class DataSettings(IngestSettings, PixelSettings):
         return PixelSettings(image_size=self.image_size, channels=self.channels)
 
 
-class EvaluateSettings(Settings):
-    """What a model must show on the test split before it is pushed."""
-
-    min_accuracy: float = Field(0.5, ge=0, le=1, description="Accuracy below this is never blessed.")
-    max_regression: float = Field(
-        0.0, ge=0, le=1, description="Accuracy may be this much below that of the model in production."
-    )
-
-
 class PushSettings(Settings):
     """Where a blessed model goes."""
 
@@ -80,8 +73,10 @@ class Config(Settings):
         (), description="Random changes of the training images, in this order; none by default."
     )
     tune: TuneSettings | None = None
+    serve: ServeSettings = Field(default_factory=ServeSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     push: PushSettings = Field(default_factory=PushSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> Config:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.components import (
-    Evaluator,
     ExampleValidator,
     Pusher,
     SchemaGen,
@@ -34,18 +33,29 @@ from components.artifacts import PassedStatistics
 from components.data_gate.component import DataGate
 from components.drift_gate.component import DriftGate
 from components.drift_gate.strategy import LatestIfAny
+from components.evaluator.component import Evaluator
 from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
 from components.kept_schema.component import KeptSchema
 from components.pusher.executor import Executor as AtomicPusherExecutor
+from components.report.component import Report
 from components.tuner.component import Tuner
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
 from pipeline.config import Config
-from pipeline.evaluation import eval_config
 
 # Without a runner named, Beam looks for the Prism binary on the internet; without a mode, it guesses one.
-BEAM_ARGUMENTS = ("--runner=DirectRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1")
+# Without an image, which this runner has no use for, TFX packs its whole self for workers elsewhere: a second
+# or more a node, every run.
+BEAM_ARGUMENTS = (
+    "--runner=DirectRunner",
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+    "--sdk_container_image=unused",
+)
+
+#: Endings of what counts as source: a page of another look is another page.
+_SOURCE = (".py", ".j2", ".css")
 
 #: Nodes whose effect lies outside the artifact store, so that an earlier success proves nothing now.
 UNCACHED_NODES = ("Pusher",)
@@ -157,7 +167,11 @@ def create_pipeline(
     }
     training_config = {
         "settings": TrainerSettings(
-            pixels=config.data.pixels, model=config.model, train=config.train, augment=config.augment
+            pixels=config.data.pixels,
+            model=config.model,
+            train=config.train,
+            augment=config.augment,
+            serve=config.serve,
         ).model_dump_json(),
         "code": code_version("modules"),
     }
@@ -188,16 +202,7 @@ def create_pipeline(
     # Asked for after training, which may take a night in which another run may bless its model.
     baseline.add_upstream_node(trainer)
 
-    # Blesses the candidate when it holds its own on the test split, which nothing has seen before.
-    evaluator = Evaluator(
-        examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
-        baseline_model=baseline.outputs["model"],
-        example_splits=[features.TEST],
-        eval_config=eval_config(config.evaluate),
-    )
-
-    # Serves the candidate and sends it real requests; keeps them as its warm-up.
+    # Serves the candidate and sends it real requests; keeps them as its warm-up, and how long they took.
     infra_validator = InfraValidator(
         model=trainer.outputs["model"],
         examples=example_gen.outputs["examples"],
@@ -212,10 +217,20 @@ def create_pipeline(
                 signature_names=[export.SERVING_EXAMPLES]
             ),
             split_name=features.TEST,
-            num_examples=3,
+            num_examples=20,
             make_warmup=True,
         ),
         validation_spec=infra_validator_pb2.ValidationSpec(num_tries=1, max_loading_time_seconds=120),
+    )
+
+    # Blesses the candidate when it holds its own on the test split, which nothing has seen before.
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        infra_blessing=infra_validator.outputs["blessing"],
+        settings=config.evaluate,
+        code=code_version("components/evaluator"),
     )
 
     # Puts a model that is both blessed and servable, with its warm-up, where the model server looks.
@@ -229,6 +244,21 @@ def create_pipeline(
         ),
         custom_executor_spec=executor_spec.ExecutorClassSpec(AtomicPusherExecutor),
     )
+
+    # Shows all of it on one page, also when the model was not blessed. Nothing waits for it.
+    report = Report(
+        examples=example_gen.outputs["examples"],
+        quarantine=example_gen.outputs["quarantine"],
+        transform_graph=transform.outputs["transform_graph"],
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        tuner_results=tuner.outputs["tuner_results"] if tuner else None,
+        settings=config.report,
+        config=config.model_dump_json(),
+        code=code_version("components", "modules", "pipeline"),
+    )
+    report.add_upstream_node(infra_validator)
 
     return Pipeline(
         # The line of models that are compared with each other: one name, one line.
@@ -246,9 +276,10 @@ def create_pipeline(
             *([tuner] if tuner else []),
             trainer,
             baseline,
-            evaluator,
             infra_validator,
+            evaluator,
             pusher,
+            report,
         ],
         metadata_connection_config=connection,
         enable_cache=enable_cache,
@@ -280,14 +311,15 @@ def compile_pipeline(pipeline: Pipeline) -> pipeline_pb2.Pipeline:
     return ir
 
 
-def code_version(room: str) -> str:
-    """Digest of a room's source, so that TFX's cache never gives out what other code computed.
+def code_version(*rooms: str) -> str:
+    """Digest of the source of rooms, so that TFX's cache never gives out what other code computed.
 
     Args:
-      room: folder relative to the root of the package, such as `modules`.
+      rooms: folders relative to the root of the package, such as `modules`.
     """
-    folder = pathlib.Path(__file__).parent.parent / room
+    root = pathlib.Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(path for room in rooms for path in (root / room).rglob("*")):
+        if path.suffix in _SOURCE:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

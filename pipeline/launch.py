@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher
 from tfx.proto.orchestration import pipeline_pb2
+
+from components.report import run as report_run
+from pipeline import provenance
 
 
 class NodeFailedError(Exception):
@@ -50,6 +54,8 @@ def launch_node(
       Exception: whatever the executor raises.
     """
     started = time.monotonic()
+    # An executor cannot look into ML Metadata; the report wants to know what ran before it.
+    os.environ[report_run.VARIABLE] = provenance.so_far(ir, connection).model_dump_json()
     (node,) = [one.pipeline_node for one in ir.nodes if one.pipeline_node.node_info.id == node_id]
     deployment = runner_utils.extract_local_deployment_config(ir)
     info = launcher.Launcher(

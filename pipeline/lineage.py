@@ -6,10 +6,10 @@ import json
 import pathlib
 from typing import Any
 
-import tensorflow_model_analysis as tfma
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
+from components.evaluator import verdict as verdicts
 from modules import features
 from modules.tuning import record as tuning
 from pipeline.launch import NodeResult
@@ -47,13 +47,11 @@ def summarize(run_id: str, nodes: list[NodeResult], lineage: Lineage) -> dict[st
     """The result of a run that went through, as `imagemill run --json` prints it."""
     outputs = {node.node_id: lineage.outputs(node.node_id) for node in nodes}
     described = {"run_id": run_id, **_tuning(outputs), "nodes": _nodes(nodes, outputs)}
-    if "Pusher" not in outputs:
+    if not {"Pusher", "Report"} <= outputs.keys():
         return {**described, "up_to": nodes[-1].node_id}
     ingest = json.loads(_read(outputs["ImageExampleGen"]["quarantine"].uri, "summary.json"))
-    evaluation = outputs["Evaluator"]["evaluation"].uri
-    metrics = _metrics(evaluation)
+    verdict = verdicts.load(outputs["Evaluator"]["evaluation"].uri)
     pushed = outputs["Pusher"]["pushed_model"].custom_properties
-    reasons = _refusals(evaluation)
     is_pushed = bool(pushed["pushed"].int_value)
     return {
         **described,
@@ -61,10 +59,16 @@ def summarize(run_id: str, nodes: list[NodeResult], lineage: Lineage) -> dict[st
         "quarantined": sum(ingest["quarantined"].values()),
         "quarantined_because": ingest["quarantined"],
         "classes": ingest["classes"],
-        "metrics": metrics["candidate"],
-        "baseline_metrics": metrics.get("baseline"),
-        "blessed": not reasons,
-        "not_blessed_because": reasons,
+        "metrics": {name: metric.value for name, metric in verdict.metrics.items()},
+        "intervals": {
+            name: [metric.low, metric.high]
+            for name, metric in verdict.metrics.items()
+            if metric.low is not None
+        },
+        "baseline_metrics": _baseline_metrics(verdict),
+        "blessed": verdict.blessed,
+        "verdict": verdict.sentence,
+        "not_blessed_because": verdict.refusals,
         "pushed_version": pushed["pushed_version"].string_value if is_pushed else None,
         "is_new_version": is_pushed and bool(pushed["is_new"].int_value),
         "pushed_path": pushed["pushed_destination"].string_value if is_pushed else None,
@@ -95,41 +99,7 @@ def _read(directory: str, name: str) -> str:
     return pathlib.Path(directory, name).read_text(encoding="utf-8")
 
 
-def _metrics(evaluation: str) -> dict[str, dict[str, float]]:
-    """Overall metrics of `candidate` and, when there is one, `baseline`."""
-    answer: dict[str, dict[str, float]] = {}
-    for record in tfma.load_metrics(evaluation):
-        if record.slice_key.single_slice_keys:
-            continue
-        for pair in record.metric_keys_and_values:
-            # A difference is stored beside the two models' own figures.
-            if pair.key.is_diff or not pair.value.HasField("double_value"):
-                continue
-            model = pair.key.model_name or "candidate"
-            answer.setdefault(model, {})[pair.key.name] = pair.value.double_value.value
-    return answer
-
-
-def _refusals(evaluation: str) -> list[str]:
-    """Why the Evaluator did not bless, a clause each; empty when it did."""
-    validation = tfma.load_validation_result(evaluation)
-    if validation.validation_ok:
-        return []
-    metrics = _metrics(evaluation)
-    reasons = []
-    for validations in validation.metric_validations_per_slice:
-        for failure in validations.failures:
-            name, threshold = failure.metric_key.name, failure.metric_threshold
-            value = metrics["candidate"][name]
-            if failure.metric_key.is_diff or threshold.HasField("change_threshold"):
-                allowed = round(-threshold.change_threshold.absolute.value, 6)
-                reasons.append(
-                    f"{name} {value:.4f} is lower than that of the model in production, "
-                    f"{metrics['baseline'][name]:.4f} (evaluate.max_regression is {allowed:.4g})"
-                )
-            else:
-                bound = threshold.value_threshold.lower_bound.value
-                reasons.append(f"{name} {value:.4f} is below evaluate.min_{name} {bound:g}")
-    return reasons or [
-        "TFMA could not validate it: " + "; ".join(validation.missing_thresholds or ["no data"])
-    ]
+def _baseline_metrics(verdict: verdicts.Verdict) -> dict[str, float] | None:
+    """Figures of the model in production, where it was compared with."""
+    found = {name: metric.baseline for name, metric in verdict.metrics.items() if metric.baseline is not None}
+    return found or None

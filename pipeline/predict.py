@@ -40,9 +40,8 @@ def predict(
                     failed += 1
                     err.print(Text(str(result), "red"), soft_wrap=True)
                 elif not as_json:
-                    out.print(
-                        f"{result.source:<{width}}  {result.label}  {result.confidence:.4f}", soft_wrap=True
-                    )
+                    label = "(abstains)" if result.abstained else result.label
+                    out.print(f"{result.source:<{width}}  {label}  {result.confidence:.4f}", soft_wrap=True)
     except ServingError as error:
         err.print(Text(str(error), "red"), soft_wrap=True)
         return 2 if isinstance(error, ModelNotFound) else 1
@@ -57,6 +56,7 @@ def _entry(result: Prediction | BadImage) -> dict[str, Any]:
     return {
         "image": result.source,
         "label": result.label,
+        "abstained": result.abstained,
         "confidence": result.confidence,
         "probabilities": list(result.probabilities),
         "model_version": result.model_version,

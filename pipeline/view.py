@@ -162,6 +162,8 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
         return
     console.print(_data_table(result))
     console.print(_metrics_table(result))
+    if result["blessed"]:
+        console.print(Text(result["verdict"]), soft_wrap=True)
     if result["pushed_version"]:
         console.print(
             Text.assemble(
@@ -173,6 +175,8 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
     else:
         reasons = "; ".join(result["not_blessed_because"])
         console.print(Text.assemble(("Not pushed", "yellow"), f": {reasons}."), soft_wrap=True)
+    page = pathlib.Path(result["nodes"]["Report"]["outputs"]["report"], "report.html")
+    console.print(f"Report: {shown_path(page)}", highlight=False, soft_wrap=True)
 
 
 def shown_path(path: str | pathlib.Path) -> str:
@@ -197,12 +201,14 @@ def _metrics_table(result: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("test split")
     table.add_column("this model", justify="right")
+    table.add_column("95 % interval", style="dim")
     if baseline:
         table.add_column("in production", justify="right")
     for name, value in result["metrics"].items():
-        if name == "example_count":
+        if value is None:
             continue
-        row = [name, f"{value:.4f}"]
+        low, high = result["intervals"].get(name, (None, None))
+        row = [name, f"{value:.4f}", "" if low is None else f"{low:.4f} to {high:.4f}"]
         if baseline:
             row.append(f"{baseline[name]:.4f}" if name in baseline else "")
         table.add_row(*row)

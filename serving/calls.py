@@ -51,8 +51,8 @@ class Prediction:
 
     Attributes:
       source: the image's path, or what it was called.
-      label: name of the likeliest class.
-      confidence: its probability, 0 to 1.
+      label: name of the likeliest class; empty where the model abstains.
+      confidence: probability of the likeliest class, 0 to 1.
       probabilities: of every class, in the model's order.
       model_version: the version that answered.
       classes: names of the classes in that order; empty when neither the model nor the caller told them.
@@ -67,6 +67,11 @@ class Prediction:
     classes: tuple[str, ...] = field(default=(), repr=False)
     error: None = field(default=None, init=False, repr=False)
 
+    @property
+    def abstained(self) -> bool:
+        """Whether the model was not sure enough to name a class."""
+        return not self.label
+
     def top(self, k: int = 5) -> tuple[Score, ...]:
         """The k likeliest classes, best first; named by their index where the names are not known."""
         best = sorted(range(len(self.probabilities)), key=lambda i: (-self.probabilities[i], i))[:k]
@@ -75,7 +80,7 @@ class Prediction:
     def _name(self, index: int, likeliest: bool) -> str:
         if index < len(self.classes):
             return self.classes[index]
-        return self.label if likeliest else str(index)
+        return self.label if likeliest and self.label else str(index)
 
 
 @dataclass(frozen=True)

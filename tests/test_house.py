@@ -58,6 +58,8 @@ LIGHT = {
     "run, in the process of the user": "import pipeline.cli, pipeline.run, pipeline.view, pipeline.config",
     "predict": "import pipeline.cli, pipeline.predict",
     "history": "import pipeline.cli, pipeline.runs",
+    "report": "import pipeline.cli, pipeline.report",
+    "plot, before it draws": "import pipeline.cli, pipeline.plot",
 }
 
 

@@ -22,9 +22,13 @@ from tfx.components.infra_validator import error_types, executor
 from tfx.components.infra_validator import types as iv_types
 from tfx.components.infra_validator.model_server_runners import base_runner
 from tfx.proto import infra_validator_pb2
+from tfx.utils import path_utils
 from tfx.utils.model_paths import tf_serving_flavor
 
+from components.infra_validator import measurements
 from modules import export, features
+
+_WARMUP_REQUESTS = 3  # of each kind: the server sends them all before a new version takes over
 
 
 class InfraValidationError(Exception):
@@ -35,8 +39,20 @@ class Executor(executor.Executor):
     """InfraValidator that serves the model in a process of its own on this machine.
 
     Both signatures are asked: serialized Examples as TFX builds them, and the encoded images inside
-    them as clients send them. Both kinds become warm-up requests of the pushed model.
+    them as clients send them. Both kinds become warm-up requests of the pushed model. Size and latency are
+    noted on the blessing (`measurements`), for the Evaluator to judge.
     """
+
+    _latencies: tuple[float, ...] = ()
+
+    def _Do(self, model: types.Artifact, blessing: types.Artifact, **rest: object) -> None:
+        super()._Do(model=model, blessing=blessing, **rest)
+        blessing.set_int_custom_property(
+            measurements.MODEL_BYTES, measurements.size(path_utils.serving_model_path(model.uri))
+        )
+        if self._latencies:
+            for key, share in ((measurements.LATENCY_P50, 0.5), (measurements.LATENCY_P95, 0.95)):
+                blessing.set_float_custom_property(key, measurements.percentile(self._latencies, share))
 
     def _ValidateWithRetry(
         self,
@@ -57,7 +73,12 @@ class Executor(executor.Executor):
             runner.WaitUntilRunning(deadline)
             client = serving_binary.MakeClient(runner.GetEndpoint())
             client.WaitUntilModelLoaded(deadline, polling_interval_sec=0.2)
-            client.SendRequests([*requests, *image_requests(requests)])
+            images = image_requests(requests)
+            client.SendRequests([*requests, *images])
+            if images:
+                self._latencies = tuple(
+                    measurements.latencies(lambda request: client.SendRequests([request]), images)
+                )
         except error_types.GracefulShutdown:
             raise
         except Exception as error:
@@ -70,7 +91,8 @@ class Executor(executor.Executor):
     def _CreateWarmupModel(
         self, blessing: types.Artifact, model_path: str, warmup_requests: list[iv_types.Request]
     ) -> None:
-        super()._CreateWarmupModel(blessing, model_path, [*warmup_requests, *image_requests(warmup_requests)])
+        chosen = warmup_requests[:_WARMUP_REQUESTS]
+        super()._CreateWarmupModel(blessing, model_path, [*chosen, *image_requests(chosen)])
 
 
 def image_requests(requests: list[iv_types.Request]) -> list[predict_pb2.PredictRequest]:

@@ -99,7 +99,7 @@ class SettingsTuner(base_tuner.BaseTuner):
 
     def _digest(self) -> str:
         """Of everything that a score depends on besides the values that are tuned."""
-        fixed = self._settings.model_dump(mode="json")
+        fixed = self._settings.model_dump(mode="json", exclude={"serve"})
         for key in self._tune.spaces:
             set_at(fixed, "scaling" if key == "transform.scaling" else key, None)
         files = [self._fn_args.train_files, self._fn_args.eval_files]

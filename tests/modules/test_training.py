@@ -224,6 +224,75 @@ def test_class_weights_move_the_answers(tmp_path: pathlib.Path) -> None:
     assert set(np.asarray(heavy(VALIDATION.pixels)).argmax(-1)) == {2}
 
 
+@pytest.mark.slow
+def test_transfer_learns_in_two_phases_and_goes_on_in_the_second(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    source.save_weights(tmp_path / "backbone.weights.h5")
+    network = {
+        "architecture": "transfer",
+        "backbone": "MobileNetV2",
+        "weights": str(tmp_path / "backbone.weights.h5"),
+        "frozen_epochs": 1,
+        "fine_tune_layers": 3,
+        "fine_tune_learning_rate": 1e-4,
+    }
+    pixels = {"image_size": [32, 32], "channels": 1}
+    settings = _settings(epochs=3, keep_best=False).model_dump(mode="json")
+    settings |= {"model": network, "pixels": pixels}
+    settings = TrainerSettings.model_validate(settings)
+    larger = [
+        PixelStore(np.zeros((len(one), 32, 32, 1), np.uint8), one.labels) for one in (TRAINING, VALIDATION)
+    ]
+    for store, small in zip(larger, (TRAINING, VALIDATION), strict=True):
+        store.pixels[:, :12, :12] = small.pixels
+
+    def fit(name: str) -> tuple[keras.Model, fitting.Fit]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        classifier = _classifier(settings)
+        arguments = (settings, NAMES, devices.place("cpu"), str(tmp_path / name))
+        return classifier, fitting.fit(classifier, *larger, *arguments)
+
+    classifier, expected = fit("undisturbed")
+    assert [epoch["learning_rate"] for epoch in expected.history] == pytest.approx([1e-3, 1e-4, 1e-4])
+    (backbone,) = [one for one in classifier.get_layer("transfer").layers if isinstance(one, keras.Model)]
+    changed = [
+        layer.name
+        for layer, before in zip(backbone.layers, source.layers, strict=True)
+        for one, other in zip(layer.get_weights(), before.get_weights(), strict=True)
+        if not np.array_equal(one, other)
+    ]
+    # The last three layers are a convolution, its batch norm, which stays as it came, and the relu.
+    assert changed == ["Conv_1"]
+
+    pulled = []
+
+    def pull(self: Any, epoch: int, logs: Any = None) -> None:
+        if epoch == 2 and not pulled:
+            pulled.append(epoch)
+            raise _PulledPlugError
+
+    monkeypatch.setattr("modules.callbacks.Recorder.on_epoch_end", _after(pull))
+    with pytest.raises(_PulledPlugError):
+        fit("interrupted")
+    _, fit_again = fit("interrupted")
+    assert fit_again.facts["resumed_at_epoch"] == 3
+    assert _metrics(fit_again) == _metrics(expected)
+
+
+def _after(first: Any) -> Any:
+    from modules.callbacks import Recorder
+
+    original = Recorder.on_epoch_end
+
+    def both(self: Any, epoch: int, logs: Any = None) -> None:
+        first(self, epoch, logs)
+        original(self, epoch, logs)
+
+    return both
+
+
 def test_a_device_that_is_not_there_is_an_error() -> None:
     if tf.config.list_physical_devices("GPU"):
         assert devices.place("auto").name.startswith("GPU")

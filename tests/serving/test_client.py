@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from serving.client import (
     Classifier,
     DeadlineExceeded,
     ModelNotFound,
+    Prediction,
     ServerUnavailable,
     ServingError,
 )
@@ -47,6 +49,13 @@ def test_top_gives_the_likeliest_classes_with_their_names(server: LocalServer):
         top = classifier.classify(colour(100, 60, 20)).top(2)
     assert [score.label for score in top] == ["red", "green"]
     assert top[0].probability > top[1].probability
+
+
+def test_an_abstaining_model_has_no_label_but_its_scores():
+    answer = Prediction("cat.jpg", "", 0.4, (0.35, 0.4, 0.25), 1)
+    assert answer.abstained
+    assert [score.label for score in answer.top(2)] == ["1", "0"]
+    assert [score.label for score in replace(answer, classes=CLASSES).top(2)] == [CLASSES[1], CLASSES[0]]
 
 
 def test_many_keeps_the_order_and_reports_progress(classifier: Classifier):

@@ -1,0 +1,1 @@
+"""TFX Evaluator whose blessing rests on paired tests, floors and limits, each stated with its value."""
