@@ -17,6 +17,10 @@ setup(
     install_requires=[
         "tfx[kfp]>=1.21,<1.22",
         "tensorflow>=2.21,<2.22",
+        "keras-tuner>=1.4.8,<2",
+        "scikit-learn>=1.5",  # of keras-tuner's Gaussian process
+        "scipy>=1.14",
+        "threadpoolctl>=3.5",
         "tensorflow-transform>=1.21,<1.22",
         "apache-beam>=2.77,<3",
         "kfp>=2.16.1,<2.17",

@@ -33,8 +33,9 @@ def text() -> str:
         if name == "augment":
             parts.append(_augmentations())
             continue
-        parts.append(f"## `{name}`\n\n{_first_line(field.annotation)}\n")
-        parts.append(_table(field.annotation, prefix=f"{name}."))
+        section = _section(field.annotation)
+        parts.append(f"## `{name}`\n\n{_first_line(section)}\n")
+        parts.append(_table(section, prefix=f"{name}."))
     parts.append(
         "## Options of the networks\n\nKeys of `model` beside those above. These go with every network:\n"
     )
@@ -89,6 +90,8 @@ def _rows(model: type[BaseModel], prefix: str, only: set[str] | None = None) -> 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
     """The settings class of a section, also of one that may be left out."""
+    if typing.get_origin(annotation) is dict:
+        return None
     for candidate in (annotation, *typing.get_args(annotation)):
         if isinstance(candidate, type) and issubclass(candidate, BaseModel) and candidate is not Step:
             return candidate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -171,6 +172,19 @@ class Recorder(keras.callbacks.Callback):
             rows.writerows(self.epochs)
             with tf.io.gfile.GFile(self._path, "w") as file:
                 file.write(text.getvalue())
+
+
+class Asking(keras.callbacks.Callback):
+    """Asks after every epoch whether training is to stop; `stopped` tells that it was."""
+
+    def __init__(self, is_enough: Callable[[], bool]):
+        super().__init__()
+        self._is_enough = is_enough
+        self.stopped = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self._is_enough():
+            self.stopped = self.model.stop_training = True
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -17,6 +18,9 @@ from modules.devices import Placement
 from modules.learner import Learner
 from modules.settings import TrainerSettings
 from modules.train_settings import TrainSettings
+
+#: Gets the figures of the epochs so far, and the position of the one whose weights are kept.
+StopAfter = Callable[[list[dict[str, float]], int], bool]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def fit(
     class_names: list[str],
     placement: Placement,
     directory: str,
+    stop_after: StopAfter | None = None,
 ) -> Fit:
     """Trains a classifier in place.
 
@@ -53,6 +58,7 @@ def fit(
       class_names: names in the order of the class index.
       placement: where to train.
       directory: of the unfinished training, see `modules.resume`.
+      stop_after: called after every epoch; training ends when it says so, in whatever phase.
 
     Raises:
       InputError: when loss, head, augmentation or class weights do not fit together.
@@ -71,6 +77,7 @@ def fit(
     kept = callbacks.KeptWeights(train)
     # Files are written by one process; the decisions, which follow from equal figures, are taken by all.
     watching = callbacks.watchers(train, directory if placement.is_chief else None)
+    asking = callbacks.Asking(lambda: stop_after is not None and stop_after(recorder.epochs, kept.epoch))
     state = resume.State(directory, recorder, kept, placement.is_chief and train.resume)
     facts = {
         "devices": placement.name,
@@ -111,11 +118,21 @@ def fit(
             steps_per_epoch=steps,
             validation_data=_distributed(evaluation, placement),
             validation_steps=evaluation_steps,
-            callbacks=[*averaging, callbacks.EpochSeeds(train.seed), recorder, kept, *watching, state],
+            callbacks=[
+                *averaging,
+                callbacks.EpochSeeds(train.seed),
+                recorder,
+                kept,
+                *watching,
+                asking,
+                state,
+            ],
             shuffle=False,  # the batches come shuffled
             verbose=0,
         )
         _refuse_nan(recorder.epochs, train.learning_rate)
+        if asking.stopped:
+            break
     last = kept.epoch + 1
     for epoch in recorder.epochs:
         epoch["kept"] = epoch["epoch"] == last

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from modules import features
 from modules.pixels import MAX_PIXELS, decode_batch
-from modules.settings import PixelSettings, TransformSettings
+from modules.settings import PixelSettings, Scaling, TransformSettings
 
 #: Outputs of the graph.
 PIXELS = "pixels"  # float32 (batch, height, width, channels), whole numbers of 0 to 255
@@ -41,6 +41,8 @@ class PreprocessingSettings(BaseModel):
     transform: TransformSettings
     background: tuple[int, int, int]
     max_pixels: int = MAX_PIXELS
+    #: Scalings beside that of `transform`, of which tuning chooses one.
+    scalings: tuple[Scaling, ...] = ()
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -52,7 +54,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
 
     Returns:
       `pixels` float32 (batch, height, width, channels), `class_index` int64 (batch,), `scale` and `offset`
-      float32 (batch, channels).
+      float32 (batch, channels), and the same of every further scaling, such as `scale_tf`.
     """
     settings = PreprocessingSettings.model_validate_json(custom_config["settings"])
     encoded = tf.reshape(inputs[features.IMAGE], [-1])
@@ -60,15 +62,23 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
     pixels = decode_batch(
         encoded, settings.pixels, settings.transform, settings.background, settings.max_pixels
     )
-    scale, offset = _scaling(pixels, settings.transform.scaling, settings.pixels.channels)
     # Outputs of Transform have a batch dimension; the figures are the same in every row.
     rows = [tf.shape(encoded)[0], 1]
+    figures = {}
+    for suffix, scaling in [
+        ("", settings.transform.scaling),
+        *((f"_{one}", one) for one in settings.scalings),
+    ]:
+        for name, figure in zip(
+            (SCALE, OFFSET), _scaling(pixels, scaling, settings.pixels.channels), strict=True
+        ):
+            row = tf.ensure_shape(figure, [settings.pixels.channels])[tf.newaxis]
+            figures[f"{name}{suffix}"] = tf.tile(row, rows)
     return {
         # TFX features are float32, int64 or string; callers that keep pixels cast them back to uint8.
         PIXELS: tf.cast(pixels, tf.float32),
         CLASS_INDEX: _class_index(labels),
-        SCALE: tf.tile(tf.ensure_shape(scale, [settings.pixels.channels])[tf.newaxis], rows),
-        OFFSET: tf.tile(tf.ensure_shape(offset, [settings.pixels.channels])[tf.newaxis], rows),
+        **figures,
     }
 
 

@@ -22,7 +22,8 @@ import tensorflow as tf
 
 from modules.callbacks import KeptWeights, Recorder
 
-_STATE = "state.npz"
+#: The file of a folder.
+STATE = "state.npz"
 _FORGOTTEN_AFTER_SECONDS = 30 * 24 * 3600
 
 
@@ -55,7 +56,7 @@ class State(keras.callbacks.Callback):
           write: whether this process is the one that saves.
         """
         super().__init__()
-        self._path = f"{directory}/{_STATE}"
+        self._path = f"{directory}/{STATE}"
         self._recorder = recorder
         self._kept = kept
         self._write = write

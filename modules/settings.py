@@ -27,10 +27,13 @@ class PixelSettings(Settings):
     channels: Literal[1, 3] = Field(3, description="1 for grey, 3 for colour.")
 
 
+Scaling = Literal["unit", "tf", "torch", "standardize", "none"]
+
+
 class TransformSettings(Settings):
     """Resize and scaling, computed once by TFX Transform and carried in the served model."""
 
-    scaling: Literal["unit", "tf", "torch", "standardize", "none"] = Field(
+    scaling: Scaling = Field(
         "unit",
         description=(
             "`unit`: 0 to 1. `tf`: -1 to 1. `torch`: ImageNet mean and deviation. `standardize`: mean and "
@@ -109,3 +112,5 @@ class TrainerSettings(Settings):
     train: TrainSettings
     augment: Augmentations = ()
     serve: ServeSettings = ServeSettings()
+    # None for the one that Transform was asked for; tuning may choose another.
+    scaling: Scaling | None = None

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import tempfile
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -24,6 +25,7 @@ from modules import calibration, devices, export, fitting, input_pipeline, resum
 from modules import classifier as classifiers
 from modules.settings import TrainerSettings
 from modules.transform_graph import TransformGraph
+from modules.tuning.spaces import resolve
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -32,9 +34,12 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
       fn_args: uses `train_files`, `eval_files` (the validation split), `transform_graph_path`,
         `serving_model_dir`, `model_run_dir`, and of `custom_config` `settings`, the JSON of
-        `TrainerSettings`, and `code`, the digest of this room.
+        `TrainerSettings`, and `code`, the digest of this room; and `hyperparameters`, what tuning found,
+        by key of the configuration.
     """
     settings = TrainerSettings.model_validate_json(fn_args.custom_config["settings"])
+    if fn_args.hyperparameters is not None:
+        settings = resolve(settings, fn_args.hyperparameters["values"])
     trainer_dir = os.path.dirname(os.path.dirname(fn_args.model_run_dir))  # ROOT/Trainer/model_run/EXECUTION
     with contextlib.ExitStack() as stack:
         if settings.train.devices == "workers" and devices.is_first_worker():
@@ -56,26 +61,60 @@ def _train(fn_args: FnArgs, settings: TrainerSettings, all_unfinished: str) -> N
         fn_args.custom_config["code"],
         placement.name,
     )
-    keras.utils.set_random_seed(settings.train.seed)
-
-    with tempfile.TemporaryDirectory(prefix="imagemill-pixels-") as scratch:
-        budget = settings.train.cache_memory_mb << 20
-        training = input_pipeline.load(fn_args.train_files, graph, budget, pathlib.Path(scratch, "train"))
-        left = max(0, budget - training.pixels.nbytes)
-        validation = input_pipeline.load(fn_args.eval_files, graph, left, pathlib.Path(scratch, "validation"))
-    with placement.strategy.scope(), classifiers.computing_in(settings.train.precision):
-        classifier = classifiers.build_classifier(
-            settings.model, settings.pixels, len(graph.class_names), graph.scale, graph.offset
-        )
-    fit = fitting.fit(classifier, training, validation, settings, graph.class_names, placement, unfinished)
+    splits = decode(fn_args, graph, settings.train.cache_memory_mb)
+    classifier, fit = learn(settings, graph, splits, placement, unfinished)
     if not placement.is_chief:
         return
     classifiers.compute_in_float32(classifier)
-    temperature = calibration.temperature_of(classifier, validation) if settings.serve.calibrate else 1.0
+    temperature = (
+        calibration.temperature_of(classifier, splits.validation) if settings.serve.calibrate else 1.0
+    )
     notes = export.Notes(temperature, settings.serve.abstain_below)
     export.export(classifier, graph, fn_args.serving_model_dir, notes)
     _write_record(fn_args.model_run_dir, settings, graph.class_names, classifier, fit, unfinished)
     tf.io.gfile.rmtree(unfinished)
+
+
+class Splits(NamedTuple):
+    """What is trained on, decoded."""
+
+    training: input_pipeline.PixelStore
+    validation: input_pipeline.PixelStore
+
+
+def decode(fn_args: FnArgs, graph: TransformGraph, cache_memory_mb: int) -> Splits:
+    """Decodes the splits of `fn_args`, in memory as far as that many MiB go."""
+    with tempfile.TemporaryDirectory(prefix="imagemill-pixels-") as scratch:
+        budget = cache_memory_mb << 20
+        training = input_pipeline.load(fn_args.train_files, graph, budget, pathlib.Path(scratch, "train"))
+        left = max(0, budget - training.pixels.nbytes)
+        validation = input_pipeline.load(fn_args.eval_files, graph, left, pathlib.Path(scratch, "validation"))
+    return Splits(training, validation)
+
+
+def learn(
+    settings: TrainerSettings,
+    graph: TransformGraph,
+    splits: Splits,
+    placement: devices.Placement,
+    directory: str,
+    stop_after: fitting.StopAfter | None = None,
+) -> tuple[keras.Model, fitting.Fit]:
+    """Builds the classifier and fits it: what a training and a trial of tuning have in common.
+
+    Args:
+      directory: of the unfinished training, see `modules.resume`.
+      stop_after: see `fitting.fit`.
+    """
+    keras.utils.set_random_seed(settings.train.seed)
+    with placement.strategy.scope(), classifiers.computing_in(settings.train.precision):
+        classifier = classifiers.build_classifier(
+            settings.model, settings.pixels, len(graph.class_names), *graph.scaling(settings.scaling)
+        )
+    fit = fitting.fit(
+        classifier, *splits, settings, graph.class_names, placement, directory, stop_after=stop_after
+    )
+    return classifier, fit
 
 
 def _write_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.saved import saved_transform_io_v2
@@ -32,9 +33,7 @@ class TransformGraph:
         self.trackable = self._loader._imported
         names = output.vocabulary_by_name(preprocessing.CLASS_NAMES)
         self.class_names = [name.decode("utf-8") for name in names]
-        scale, offset = self._scaling(tf.constant([b""]))
-        self.scale = scale[0].numpy()
-        self.offset = offset[0].numpy()
+        self.scale, self.offset = self.scaling()
 
     def pixels(self, encoded: tf.Tensor) -> tf.Tensor:
         """Decodes and resizes: string (batch,) to float32 (batch, height, width, channels), 0 to 255."""
@@ -44,7 +43,19 @@ class TransformGraph:
         """Class index int64 (batch,) of labels string (batch,); -1 for one outside the vocabulary."""
         return self._loader.apply_transform_model({features.LABEL: labels})[preprocessing.CLASS_INDEX]
 
-    @tf.function
-    def _scaling(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = self._loader.apply_transform_model({features.IMAGE: encoded})
-        return outputs[preprocessing.SCALE], outputs[preprocessing.OFFSET]
+    def scaling(self, name: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and offset, float32 (channels,) each; None for the scaling that the graph was made for.
+
+        Raises:
+          KeyError: for a scaling that Transform was not asked for.
+        """
+        suffix = "" if name is None else f"_{name}"
+        wanted = (f"{preprocessing.SCALE}{suffix}", f"{preprocessing.OFFSET}{suffix}")
+
+        @tf.function
+        def figures(encoded: tf.Tensor) -> list[tf.Tensor]:
+            outputs = self._loader.apply_transform_model({features.IMAGE: encoded})
+            return [outputs[one][0] for one in wanted]
+
+        scale, offset = figures(tf.constant([b""]))
+        return scale.numpy(), offset.numpy()

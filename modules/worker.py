@@ -29,6 +29,8 @@ _PASSED_ON = (
     "transform_graph_path",
     "serving_model_dir",
     "model_run_dir",
+    "working_dir",
+    "hyperparameters",
     "custom_config",
 )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import pathlib
 import re
+import typing
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,6 +24,8 @@ from modules.base_settings import Settings
 from modules.errors import InputError
 from modules.settings import ModelSettings, PixelSettings, ServeSettings, TransformSettings
 from modules.train_settings import TrainSettings
+from modules.tuning.settings import TuneSettings
+from pipeline import search
 from pipeline.beam_settings import BeamSettings
 from pipeline.kubeflow_settings import KubeflowSettings
 
@@ -70,6 +74,7 @@ class Config(Settings):
     augment: Augmentations = Field(
         (), description="Random changes of the training images, in this order; none by default."
     )
+    tune: TuneSettings | None = None
     serve: ServeSettings = Field(default_factory=ServeSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     push: PushSettings = Field(default_factory=PushSettings)
@@ -104,10 +109,12 @@ def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path |
         _override(tree, override)
     if data is not None:
         tree.setdefault("data", {})["path"] = _absolute(str(data), pathlib.Path.cwd())
-    config = _parse(tree, str(path))
+    folder = path.resolve().parent
+    parse = functools.partial(_parse, source=str(path))
+    tree = search.take(tree, path, parse)
+    config = parse(tree)
     # Paths in the file are relative to the file, so that a project folder can be moved and called from
     # anywhere; from here on every path is absolute.
-    folder = path.resolve().parent
     changes: dict[str, Any] = {}
     if config.data.path:
         changes["data"] = config.data.model_copy(update={"path": _absolute(config.data.path, folder)})
@@ -116,6 +123,9 @@ def load(path: pathlib.Path, overrides: Iterable[str] = (), data: pathlib.Path |
         read_schema(pathlib.Path(schema))
         changes["gate"] = config.gate.model_copy(update={"schema_file": schema})
     changes["model"] = config.model.resolve(folder)
+    if config.tune is not None:
+        spaces = search.check(tree, config, path, parse)
+        changes["tune"] = config.tune.model_copy(update={"spaces": spaces})
     return config.model_copy(update=changes)
 
 
@@ -222,8 +232,10 @@ def _keys(location: list[str]) -> list[str]:
     """Known keys of the section at that place in the configuration."""
     section: Any = Config
     for part in location:
-        fields = section.model_fields
-        if part not in fields or not hasattr(fields[part].annotation, "model_fields"):
+        field = section.model_fields.get(part)
+        # A section that may be left out is a union with none.
+        kinds = (field.annotation, *typing.get_args(field.annotation)) if field else ()
+        section = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+        if section is None:
             return []
-        section = fields[part].annotation
     return list(section.model_fields)

@@ -38,6 +38,7 @@ from components.infra_validator.component import InfraValidator
 from components.kept_schema.component import KeptSchema
 from components.pusher.executor import Executor as AtomicPusherExecutor
 from components.report.component import Report
+from components.tuner.component import Tuner
 from modules import export, features, preprocessing
 from modules.settings import TrainerSettings
 from pipeline.beam_settings import BeamSettings
@@ -143,6 +144,7 @@ def create_pipeline(
                 background=config.data.background,
                 # What may be asked of the served model need not be as small as what it learned from.
                 max_pixels=max(config.data.max_pixels, preprocessing.MAX_PIXELS),
+                scalings=_tuned_scalings(config),
             ).model_dump_json(),
             "code": code_version("modules"),
         },
@@ -150,23 +152,38 @@ def create_pipeline(
 
     transform.add_upstream_node(drift_gate)
 
+    training = {
+        "examples": example_gen.outputs["examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "train_args": trainer_pb2.TrainArgs(splits=[features.TRAIN]),
+        "eval_args": trainer_pb2.EvalArgs(splits=[features.VALIDATION]),
+    }
+    training_config = {
+        "settings": TrainerSettings(
+            pixels=config.data.pixels,
+            model=config.model,
+            train=config.train,
+            augment=config.augment,
+            serve=config.serve,
+        ).model_dump_json(),
+        "code": code_version("modules"),
+    }
+
+    # Searches for the best settings, where the configuration gives search spaces.
+    tuner = None
+    if config.tune is not None:
+        tuner = Tuner(
+            tuner_fn="modules.tuning.tuner.tuner_fn",
+            **training,
+            custom_config={**training_config, "tune": config.tune.model_dump_json()},
+        )
+
     # Trains the chosen network and exports it with the graph in front.
     trainer = Trainer(
         run_fn="modules.training.run_fn",
-        examples=example_gen.outputs["examples"],
-        transform_graph=transform.outputs["transform_graph"],
-        train_args=trainer_pb2.TrainArgs(splits=[features.TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[features.VALIDATION]),
-        custom_config={
-            "settings": TrainerSettings(
-                pixels=config.data.pixels,
-                model=config.model,
-                train=config.train,
-                augment=config.augment,
-                serve=config.serve,
-            ).model_dump_json(),
-            "code": code_version("modules"),
-        },
+        **training,
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        custom_config=training_config,
     )
 
     # The model in production, as far as this pipeline knows: the latest that was blessed.
@@ -229,6 +246,7 @@ def create_pipeline(
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         evaluation=evaluator.outputs["evaluation"],
+        tuner_results=tuner.outputs["tuner_results"] if tuner else None,
         settings=config.report,
         config=config.model_dump_json(),
         code=code_version("components", "modules", "pipeline"),
@@ -248,6 +266,7 @@ def create_pipeline(
             previous_data,
             drift_gate,
             transform,
+            *([tuner] if tuner else []),
             trainer,
             baseline,
             infra_validator,
@@ -259,6 +278,12 @@ def create_pipeline(
         enable_cache=enable_cache,
         beam_pipeline_args=list(BEAM_ARGUMENTS),
     )
+
+
+def _tuned_scalings(config: Config) -> tuple[str, ...]:
+    """The scalings that a search may choose: Transform computes them all, as it would a single one."""
+    space = config.tune.spaces.get("transform.scaling") if config.tune else None
+    return space.values if space else ()
 
 
 def _descriptive_schema() -> schema_pb2.Schema:

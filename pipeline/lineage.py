@@ -11,7 +11,11 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.evaluator import verdict as verdicts
 from modules import features
+from modules.tuning import record as tuning
 from pipeline.launch import NodeResult
+
+#: Artifacts by node and name of the output.
+Outputs = dict[str, dict[str, metadata_store_pb2.Artifact]]
 
 
 class Lineage:
@@ -42,12 +46,15 @@ class Lineage:
 def summarize(run_id: str, nodes: list[NodeResult], lineage: Lineage) -> dict[str, Any]:
     """The result of a run that went through, as `imagemill run --json` prints it."""
     outputs = {node.node_id: lineage.outputs(node.node_id) for node in nodes}
+    described = {"run_id": run_id, **_tuning(outputs), "nodes": _nodes(nodes, outputs)}
+    if not {"Pusher", "Report"} <= outputs.keys():
+        return {**described, "up_to": nodes[-1].node_id}
     ingest = json.loads(_read(outputs["ImageExampleGen"]["quarantine"].uri, "summary.json"))
     verdict = verdicts.load(outputs["Evaluator"]["evaluation"].uri)
     pushed = outputs["Pusher"]["pushed_model"].custom_properties
     is_pushed = bool(pushed["pushed"].int_value)
     return {
-        "run_id": run_id,
+        **described,
         "examples": {split: sum(ingest["examples"][split].values()) for split in features.SPLITS},
         "quarantined": sum(ingest["quarantined"].values()),
         "quarantined_because": ingest["quarantined"],
@@ -65,16 +72,27 @@ def summarize(run_id: str, nodes: list[NodeResult], lineage: Lineage) -> dict[st
         "pushed_version": pushed["pushed_version"].string_value if is_pushed else None,
         "is_new_version": is_pushed and bool(pushed["is_new"].int_value),
         "pushed_path": pushed["pushed_destination"].string_value if is_pushed else None,
-        "nodes": {
-            node.node_id: {
-                "state": "cached" if node.cached else "complete",
-                "seconds": round(node.seconds, 3),
-                "cached": node.cached,
-                "outputs": {key: artifact.uri for key, artifact in outputs[node.node_id].items()},
-            }
-            for node in nodes
-        },
     }
+
+
+def _nodes(nodes: list[NodeResult], outputs: Outputs) -> dict[str, Any]:
+    return {
+        node.node_id: {
+            "state": "cached" if node.cached else "complete",
+            "seconds": round(node.seconds, 3),
+            "cached": node.cached,
+            "outputs": {key: artifact.uri for key, artifact in outputs[node.node_id].items()},
+        }
+        for node in nodes
+    }
+
+
+def _tuning(outputs: Outputs) -> dict[str, Any]:
+    """What a search found, where there was one."""
+    if "Tuner" not in outputs:
+        return {}
+    path = pathlib.Path(outputs["Tuner"]["tuner_results"].uri, tuning.FILE)
+    return {"tuning": {**tuning.read(str(path)).summary(), "path": str(path)}}
 
 
 def _read(directory: str, name: str) -> str:

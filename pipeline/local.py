@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import pathlib
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+from modules.errors import InputError
 from pipeline.config import Config
 from pipeline.graph import Paths, compile_pipeline, create_pipeline
 from pipeline.launch import NodeResult, launch_node
@@ -63,6 +65,26 @@ class LocalRunner(LocalDagRunner):
             results.append(launch_node(pipeline, node_id, self._connection))
             self._on_finish(results[-1])
         return results
+
+
+def keep_up_to(pipeline: pipeline_pb2.Pipeline, node_id: str) -> None:
+    """Removes every node that a node does not need.
+
+    Raises:
+      InputError: when there is no such node.
+    """
+    nodes = {node.pipeline_node.node_info.id: node for node in pipeline.nodes}
+    if node_id not in nodes:
+        near = difflib.get_close_matches(node_id, nodes, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"this pipeline has {', '.join(nodes)}."
+        raise InputError(f"--to {node_id}: there is no such node; {hint}")
+    needed, new = set(), {node_id}
+    while new:
+        needed |= new
+        new = {one for name in new for one in nodes[name].pipeline_node.upstream_nodes} - needed
+    kept = [node for name, node in nodes.items() if name in needed]
+    del pipeline.nodes[:]
+    pipeline.nodes.extend(kept)
 
 
 def connection_config(workdir: pathlib.Path) -> metadata_store_pb2.ConnectionConfig:

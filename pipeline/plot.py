@@ -63,6 +63,7 @@ def context(workdir: pathlib.Path | str, run_id: str | None = None) -> Context:
                 transform_graph=outputs["Transform"]["transform_graph"],
                 model_run=outputs["Trainer"]["model_run"],
                 evaluation=outputs["Evaluator"]["evaluation"],
+                tuner_results=outputs.get("Tuner", {}).get("tuner_results"),
             )
         ),
         Run(

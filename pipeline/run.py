@@ -42,7 +42,12 @@ class LogEcho:
 
 
 def run(
-    config: Config, workdir: pathlib.Path, cache: bool, listener: Listener, like_kubeflow: bool = False
+    config: Config,
+    workdir: pathlib.Path,
+    cache: bool,
+    listener: Listener,
+    to: str | None = None,
+    like_kubeflow: bool = False,
 ) -> dict[str, Any]:
     """Runs a configuration in a process of its own.
 
@@ -52,6 +57,7 @@ def run(
       cache: whether nodes may take earlier results.
       listener: called with every event and every progress report, and with `{"event": "tick"}` meanwhile.
       like_kubeflow: whether each node is the command that Kubeflow would run in a container.
+      to: node to end with; None for the whole pipeline.
 
     Returns:
       The run's result: `exit_code` and either the summary or `error` and `failed_node`.
@@ -72,6 +78,7 @@ def run(
                 "config": config.model_dump(mode="json"),
                 "cache": cache,
                 "like_kubeflow": like_kubeflow,
+                "to": to,
                 "started": time.time(),
                 "temporary": temporary,
             },

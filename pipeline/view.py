@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline import tuning
+
 _SPLITS = ("train", "validation", "test")
 
 
@@ -119,19 +121,27 @@ class RunView:
         done = sum(report["done"] for report in reports.values())
         total = max((report["total"] or 0) for report in reports.values())
         last = list(reports.values())[-1]
+        if "tuning" in node.progress:
+            # The trainings and their epochs come and go; the search is what one waits for.
+            (search,) = list(node.progress["tuning"].values())[-1:]
+            return _bar(search["done"], search["total"], tuning.progress(search, last))
         words = [f"epoch {last['epoch']}/{last['epochs']}" if "epoch" in last else stage]
         if "val_accuracy" in last:
             words.append(f"val_acc {last['val_accuracy']:.4f}")
         if "epoch" not in last:
             words.append(f"{done:,}/{total:,}" if total else f"{done:,}")
-        row = Table.grid(padding=(0, 1))
-        row.add_column()
-        row.add_column(no_wrap=True)
-        if total:
-            row.add_row(ProgressBar(total, min(done, total), width=14), Text("  ".join(words), "dim"))
-        else:
-            row.add_row(Text("  ".join(words), "dim"))
-        return row
+        return _bar(done, total, words)
+
+
+def _bar(done: int, total: int, words: list[str]) -> Table:
+    row = Table.grid(padding=(0, 1))
+    row.add_column()
+    row.add_column(no_wrap=True)
+    if total:
+        row.add_row(ProgressBar(total, min(done, total), width=14), Text("  ".join(words), "dim"))
+    else:
+        row.add_row(Text("  ".join(words), "dim"))
+    return row
 
 
 def print_result(console: Console, result: dict[str, Any], log: str) -> None:
@@ -143,6 +153,11 @@ def print_result(console: Console, result: dict[str, Any], log: str) -> None:
             where = f" in {result['failed_node']}" if result["failed_node"] else ""
             console.print(Text(f"Failed{where}: {result['error']}", "red"), soft_wrap=True)
             console.print(f"The log has more: {shown_path(log)}", highlight=False, soft_wrap=True)
+        return
+    if "tuning" in result:
+        tuning.show(console, result["tuning"])
+    if "up_to" in result:
+        console.print(f"Ran up to {result['up_to']}.", highlight=False)
         return
     console.print(_data_table(result))
     console.print(_metrics_table(result))

@@ -17,6 +17,7 @@ import traceback
 
 from modules import progress
 from modules.errors import InputError
+from pipeline import search
 from pipeline.config import Config
 from pipeline.runs import RunFolder
 
@@ -61,6 +62,8 @@ def main(folder: RunFolder) -> int:
             nodes = kubeflow_local.run(prepared, on_start, on_finish)
         else:
             ir = local.compile_local(config, folder.workdir, request["cache"])
+            if request.get("to"):
+                local.keep_up_to(ir, request["to"])
             tell("compiled", nodes=[node.pipeline_node.node_info.id for node in ir.nodes])
             connection = local.connection_config(folder.workdir)
             nodes = local.LocalRunner(folder.run_id, connection, on_start, on_finish).run_with_ir(ir)
@@ -79,14 +82,15 @@ def _check_network(config: Config) -> None:
     """Refuses a network that cannot take images of the size now, not after the ingest."""
     from modules import classifier
 
-    try:
-        classifier.build_network(config.model, config.data.pixels, classes=2)
-    except ValueError as error:
-        raise InputError(str(error)) from error
+    for remark, model in search.networks(config):
+        try:
+            classifier.build_network(model, config.data.pixels, classes=2)
+        except ValueError as error:
+            raise InputError(f"{remark}{error}") from error
 
 
 def _exit_code(summary: dict[str, object]) -> int:
-    return EXIT_PUSHED if summary["pushed_version"] else EXIT_NOT_BLESSED
+    return EXIT_PUSHED if "up_to" in summary or summary["pushed_version"] else EXIT_NOT_BLESSED
 
 
 def _fail(folder: RunFolder, node: str, message: str, code: int) -> int:

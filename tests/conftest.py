@@ -50,14 +50,15 @@ class Project:
         """What a model server would see, the oldest first."""
         return sorted(path.name for path in (self.workdir / "serving" / "colours").glob("*"))
 
-    def run(self, *overrides: str, cache: bool = True) -> dict[str, Any]:
+    def run(self, *overrides: str, cache: bool = True, to: str | None = None) -> dict[str, Any]:
         """Runs the pipeline in this process, as the worker does, and returns its result."""
         from pipeline import config, runs, worker
 
         loaded = config.load(self.config, overrides)
         folder = runs.create(self.workdir)
         folder.write(
-            folder.request, {"config": loaded.model_dump(mode="json"), "cache": cache, "started": 0.0}
+            folder.request,
+            {"config": loaded.model_dump(mode="json"), "cache": cache, "to": to, "started": 0.0},
         )
         worker.main(folder)
         return folder.read(folder.result)

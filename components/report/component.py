@@ -29,6 +29,7 @@ class ReportSpec(ComponentSpec):
         "model": ChannelParameter(type=standard_artifacts.Model),
         "model_run": ChannelParameter(type=standard_artifacts.ModelRun),
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "tuner_results": ChannelParameter(type=standard_artifacts.TunerResults, optional=True),
     }
     OUTPUTS: ClassVar = {"report": ChannelParameter(type=artifacts.Report)}
 
@@ -53,6 +54,7 @@ class Report(base_component.BaseComponent):
         settings: ReportSettings,
         config: str = "{}",
         code: str = "",
+        tuner_results: BaseChannel | None = None,
     ):
         """Makes the component.
 
@@ -64,6 +66,7 @@ class Report(base_component.BaseComponent):
           settings: how much to look at.
           config: the whole configuration as JSON, which the report shows.
           code: digest of the code, which the report shows; it takes part in the cache key.
+          tuner_results: of the tuner, where there is one.
         """
         super().__init__(
             ReportSpec(
@@ -73,6 +76,7 @@ class Report(base_component.BaseComponent):
                 model=model,
                 model_run=model_run,
                 evaluation=evaluation,
+                tuner_results=tuner_results,
                 settings=settings.model_dump_json(),
                 config=config,
                 code=code,

@@ -33,7 +33,8 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Makes the page from the artifacts and from what the launcher says of the run."""
         inputs = {name: artifact_utils.get_single_instance(found) for name, found in input_dict.items()}
-        uris = Uris(**{field.name: inputs[field.name].uri for field in dataclasses.fields(Uris)})
+        names = [field.name for field in dataclasses.fields(Uris)]
+        uris = Uris(**{name: inputs[name].uri for name in names if name in inputs})
         sources = Sources(uris, ReportSettings.model_validate_json(exec_properties["settings"]))
         context = Context(
             sources,

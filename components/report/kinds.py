@@ -36,6 +36,8 @@ KINDS = {
     "histograms": Kind("levels of the pixels before and after scaling", "data", "histograms"),
     "samples": Kind("images of every class", "data", "samples"),
     "augmentation": Kind("images as training sees them", "data", "augmentation"),
+    "trials": Kind("score of every trial of a search", "tuning", "scores"),
+    "parallel": Kind("values and scores of all trials of a search", "tuning", "parallel"),
     "curves": Kind("loss and accuracy by epoch", "training", "curves"),
     "pace": Kind("learning rate and images a second by epoch", "training", "speed"),
     "diagram": Kind("the layers as blocks", "network", "diagram"),

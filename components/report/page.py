@@ -15,7 +15,7 @@ from absl import logging
 from components.report.blocks import Block, Part, Plot, Section, Text, is_number, number
 from components.report.context import Context
 from components.report.plots.style import to_svg
-from components.report.sections import data, mistakes, network, summary, training
+from components.report.sections import data, mistakes, network, summary, training, tuning
 
 _FOLDER = pathlib.Path(__file__).parent
 PartMaker = Callable[[Context], Iterator[Block]]
@@ -24,6 +24,7 @@ PartMaker = Callable[[Context], Iterator[Block]]
 SECTIONS: tuple[tuple[str, str, dict[str, PartMaker]], ...] = (
     ("summary", "Summary", summary.PARTS),
     ("data", "Data", data.PARTS),
+    ("tuning", "Tuning", tuning.PARTS),
     ("training", "Training", training.PARTS),
     ("network", "Network", network.PARTS),
     ("mistakes", "Mistakes", mistakes.PARTS),

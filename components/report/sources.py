@@ -30,6 +30,8 @@ from modules import classifier as classifiers
 from modules.architectures.chain import layer_chain
 from modules.settings import TrainerSettings
 from modules.transform_graph import TransformGraph
+from modules.tuning import record
+from modules.tuning.record import Search
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Uris:
     transform_graph: str
     model_run: str
     evaluation: str
+    tuner_results: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,16 @@ class Sources:
         return TransformGraph(self.uris.transform_graph)
 
     @functools.cached_property
+    def scaling(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale and offset that the network was trained with."""
+        return self.graph.scaling(self.settings.scaling)
+
+    @functools.cached_property
+    def search(self) -> Search | None:
+        """The search for the settings, where there was one."""
+        return None if self.uris.tuner_results is None else record.read(self.uris.tuner_results)
+
+    @functools.cached_property
     def classes(self) -> list[str]:
         """Class names in the order of the class index."""
         return self.graph.class_names
@@ -228,7 +241,7 @@ class Sources:
             return None
         keras.utils.set_random_seed(self.settings.train.seed)
         untrained = classifiers.build_classifier(
-            self.settings.model, self.settings.pixels, len(self.classes), self.graph.scale, self.graph.offset
+            self.settings.model, self.settings.pixels, len(self.classes), *self.scaling
         )
         return trained, inside.first_kernels(untrained, shape)
 

@@ -70,6 +70,12 @@ def run(
     workdir: Workdir = DEFAULT_WORKDIR,
     overrides: Overrides = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every node, whatever is cached.")] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NODE", help="End with this node, such as Tuner or Trainer.", show_default=False
+        ),
+    ] = None,
     like_kubeflow: Annotated[
         bool,
         typer.Option("--like-kubeflow", help="Run each node as Kubeflow would, as a process of its own."),
@@ -79,17 +85,20 @@ def run(
 ) -> None:
     """Run the pipeline here: ingest, validate, transform, train, evaluate, push.
 
-    Exit codes: 0 pushed, 1 failed, 2 bad input or configuration, 3 not blessed and so not pushed.
+    Exit codes: 0 pushed, or all done that --to asks for, 1 failed, 2 bad input or configuration, 3 not
+    blessed and so not pushed.
     """
     from pipeline import run as running
     from pipeline import runs, view
 
+    if to and like_kubeflow:
+        raise InputError("--to and --like-kubeflow do not go together: Kubeflow runs the whole pipeline.")
     loaded = load(config, overrides, data)
     if verbose:
-        result = running.run(loaded, workdir, not no_cache, running.LogEcho(err), like_kubeflow)
+        result = running.run(loaded, workdir, not no_cache, running.LogEcho(err), to, like_kubeflow)
     else:
         with view.RunView(err) as live:
-            result = running.run(loaded, workdir, not no_cache, live.listen, like_kubeflow)
+            result = running.run(loaded, workdir, not no_cache, live.listen, to, like_kubeflow)
     if json_:
         print(json.dumps(result, ensure_ascii=False))
     log = runs.RunFolder(workdir / "runs" / result["run_id"]).log
@@ -125,6 +134,8 @@ def _history_entry(folder: Any) -> dict[str, Any]:
         outcome = "running" if runs.is_running(folder) else "interrupted"
     elif "error" in result:
         outcome = f"failed: {result['error']}"
+    elif "up_to" in result:
+        outcome = f"ran up to {result['up_to']}"
     else:
         outcome = f"pushed {result['pushed_version']}" if result["pushed_version"] else "not blessed"
     return {

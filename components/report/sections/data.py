@@ -56,7 +56,7 @@ def histograms(context: Context) -> Iterator[Block]:
     sources = context.sources
     pixels = sources.first_images.pixels
     yield Plot(
-        data.histograms(pixels, sources.graph.scale, sources.graph.offset),
+        data.histograms(pixels, *sources.scaling),
         "Histograms of the pixels a channel, before scaling and after it",
         f"Of {len(pixels):,} images of the training split; shares on a logarithmic axis",
     )
