@@ -141,7 +141,7 @@ def _rows(asked: Iterable[Asked], background: tuple[int, int, int]) -> tuple[lis
         for (label, image), figure in zip(decoded, measured, strict=True):
             rows.append(
                 {
-                    features.LABEL: label,
+                    features.LABEL: label or None,  # an abstention is no class
                     features.HEIGHT: image.height,
                     features.WIDTH: image.width,
                     features.CHANNELS: image.channels,
