@@ -1,6 +1,14 @@
-"""The life of models and versions, on disk and in the configuration, in a real server."""
+"""The life of models and versions, on disk and in the configuration, as TensorFlow Serving keeps it.
 
+Runs against the server of this repository, or against any other: set SERVING_GRPC_ADDRESS to its `host:port`
+and SERVING_SITE to a folder that both see under one path. That server must look for versions often
+(`--file_system_poll_wait_seconds=1`) and takes the models that HandleReloadConfigRequest names.
+"""
+
+import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,25 +19,24 @@ from google.protobuf import text_format
 
 from serving import protos
 from serving.client import Classifier, ModelNotFound
-from serving.errors import StartError
-from serving.flags import parse
 from serving.local import LocalServer
-from serving.server import ModelServer
 from tests.serving.samples import COLOURS, encoded
 
 Push = Callable[[Path, Path], None]
 GREEN = COLOURS["green"]
+#: As in `ModelVersionStatus.State`.
+AVAILABLE, END = 30, 50
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 
 class Site:
-    """A server that looks for versions ten times a second, and the models of the tests on it."""
+    """A server that looks for versions all the time, and the models of the tests on it."""
 
-    def __init__(self, server: LocalServer, config_file: Path, first: str):
-        self.server = server
-        self.config_file = config_file
+    def __init__(self, address: str, folder: Path, first: str):
+        self.folder = folder
+        self._address = address
         self._configs: dict[str, str] = {"first": first}
-        self._channel = grpc.insecure_channel(server.address)
+        self._channel = grpc.insecure_channel(address)
 
     def reload(self) -> Any:
         """Sends all models by HandleReloadConfigRequest."""
@@ -51,6 +58,19 @@ class Site:
         self._configs.pop(name, None)
 
     def statuses(self, name: str) -> dict[int, int]:
+        """State by version."""
+        return {status.version: status.state for status in self._statuses(name)}
+
+    def until(self, name: str, version: int, state: int, failed: bool = False) -> str:
+        """Waits until a version is in a state, with an error where it `failed`; returns its message."""
+        while True:  # pytest's time limit ends a wait in vain
+            for status in self._statuses(name):
+                has_failed = status.status.error_code != 0
+                if (status.version, status.state, has_failed) == (version, state, failed):
+                    return status.status.error_message
+            time.sleep(0.02)
+
+    def _statuses(self, name: str) -> Any:
         request = protos.get_model_status.GetModelStatusRequest()
         request.model_spec.name = name
         response = self._channel.unary_unary(
@@ -58,32 +78,40 @@ class Site:
             request_serializer=type(request).SerializeToString,
             response_deserializer=protos.get_model_status.GetModelStatusResponse.FromString,
         )(request, timeout=20)
-        return {status.version: status.state for status in response.model_version_status}
+        return response.model_version_status
 
     def classifier(self, name: str, **options: Any) -> Classifier:
-        return Classifier(self.server.address, name, **options)
+        return Classifier(self._address, name, **options)
 
 
 @pytest.fixture(scope="module")
 def site(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    base = tmp_path_factory.mktemp("site") / "first"
+    given = os.environ.get("SERVING_SITE")
+    folder = Path(tempfile.mkdtemp(dir=given)) if given else tmp_path_factory.mktemp("site")
+    folder.chmod(0o755)  # the other server may run as somebody else
+    base = folder / "first"
     shutil.copytree(saved_model, base / "1")
-    config_file = base.parent / "models.config"
     first = f'config {{ name: "first" base_path: "{base}" }}'
+    if given:
+        yield Site(os.environ["SERVING_GRPC_ADDRESS"], folder, first)
+        shutil.rmtree(folder)
+        return
+    config_file = folder / "models.config"
     config_file.write_text(f"model_config_list {{ {first} }}", encoding="utf-8")
     flags = [f"--model_config_file={config_file}", "--file_system_poll_wait_seconds=0.1"]
     with LocalServer(base, "first", flags=flags) as server:
-        yield Site(server, config_file, first)
+        yield Site(server.address, folder, first)
 
 
 @pytest.fixture
-def base(site: Site, saved_model: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+def base(site: Site, saved_model: Path, name: str) -> Iterator[Path]:
     """A folder with version 1, served under the test's name."""
-    shutil.copytree(saved_model, tmp_path / "1")
-    site.set(request.node.name, tmp_path)
+    folder = site.folder / name
+    shutil.copytree(saved_model, folder / "1")
+    site.set(name, folder)
     site.reload()
-    yield tmp_path
-    site.drop(request.node.name)
+    yield folder
+    site.drop(name)
     site.reload()
 
 
@@ -94,8 +122,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def test_a_new_version_takes_over_and_the_old_one_goes(site, base, name, other_model: Path, push: Push):
     push(other_model, base / "2")
-    site.server.wait_for("loaded", model=name, version=2)
-    site.server.wait_for("unloaded", model=name, version=1)
+    site.until(name, 2, AVAILABLE)
+    site.until(name, 1, END)
     with site.classifier(name) as classifier:
         answer = classifier.classify(GREEN)
         assert (answer.label, answer.model_version) == ("lime", 2)
@@ -111,21 +139,21 @@ def test_half_copied_and_broken_versions_leave_the_old_one_serving(
         (base / "not-a-number").mkdir()
         (base / "99999999999999999999").mkdir()
         push(other_model, base / "3")
-        site.server.wait_for("loaded", model=name, version=3)
+        site.until(name, 3, AVAILABLE)
         shutil.copytree(other_model, base / "4", ignore=shutil.ignore_patterns("variables"))
-        site.server.wait_for("load_failed", model=name, version=4)
+        site.until(name, 4, END, failed=True)
         assert classifier.classify(GREEN).model_version == 3
         shutil.copytree(other_model / "variables", base / "4" / "variables")
-        site.server.wait_for("loaded", ignore_failures=True, model=name, version=4)
+        site.until(name, 4, AVAILABLE)
         assert classifier.classify(GREEN).model_version == 4
 
 
 def test_a_removed_version_gives_way_to_the_one_before(site, base, name, other_model: Path, push: Push):
     push(other_model, base / "2")
-    site.server.wait_for("unloaded", model=name, version=1)
+    site.until(name, 1, END)
     shutil.rmtree(base / "2")
-    site.server.wait_for("loaded", ignore_failures=True, model=name, version=1)
-    site.server.wait_for("unloaded", model=name, version=2)
+    site.until(name, 1, AVAILABLE)
+    site.until(name, 2, END)
     with site.classifier(name) as classifier:
         assert classifier.classify(GREEN).label == "green"
 
@@ -179,29 +207,28 @@ def test_warm_up_requests_run_before_a_version_serves(
     shutil.copytree(other_model, warm)
     write_warm_up(warm, predict_log(encoded(GREEN)), predict_log(b"the model cannot answer this"))
     push(warm, base / "2")
-    failed = site.server.wait_for("load_failed", model=name, version=2)
-    assert "decode" in failed["error"].lower()
+    assert "decode" in site.until(name, 2, END, failed=True).lower()
     with site.classifier(name) as classifier:
         assert classifier.classify(GREEN).model_version == 1
     write_warm_up(warm, predict_log(encoded(GREEN)), classify_log(encoded(GREEN)))
     push(warm, base / "3")
-    site.server.wait_for("loaded", ignore_failures=True, model=name, version=3)
+    site.until(name, 3, AVAILABLE)
 
 
 def test_policies_choose_the_versions(site, base, name, other_model: Path, push: Push):
     push(other_model, base / "2")
-    site.server.wait_for("unloaded", model=name, version=1)
+    site.until(name, 1, END)
     site.set(name, base, "model_version_policy { all {} }")
     site.reload()
-    site.server.wait_for("loaded", model=name, version=1)
+    site.until(name, 1, AVAILABLE)
     push(other_model, base / "3")
-    site.server.wait_for("loaded", model=name, version=3)
+    site.until(name, 3, AVAILABLE)
     assert site.statuses(name) == {1: 30, 2: 30, 3: 30}
     with site.classifier(name, version=1) as classifier:
         assert classifier.classify(GREEN).label == "green"
     site.set(name, base, "model_version_policy { latest { num_versions: 2 } }")
     site.reload()
-    site.server.wait_for("unloaded", model=name, version=1)
+    site.until(name, 1, END)
     site.set(name, base, "model_version_policy { specific { versions: 1 } }")
     site.reload()
     assert site.statuses(name) == {1: 30, 2: 50, 3: 50}
@@ -212,7 +239,7 @@ def test_labels_move_between_versions_that_serve(site, base, name, other_model: 
     every = "model_version_policy { all {} }"
     site.set(name, base, every)
     site.reload()
-    site.server.wait_for("loaded", model=name, version=2)
+    site.until(name, 2, AVAILABLE)
 
     def label(version: int) -> None:
         site.set(name, base, f'{every} version_labels {{ key: "stable" value: {version} }}')
@@ -233,7 +260,7 @@ def test_labels_move_between_versions_that_serve(site, base, name, other_model: 
     label(1)
 
 
-def test_models_come_and_go_with_the_configuration(site, base, name, saved_model: Path, tmp_path_factory):
+def test_models_come_and_go_with_the_configuration(site, base, name):
     with site.classifier(name) as classifier:
         assert classifier.classify(GREEN).label == "green"
         site.drop(name)
@@ -243,56 +270,9 @@ def test_models_come_and_go_with_the_configuration(site, base, name, saved_model
         site.set(name, base)
         site.reload()
         assert classifier.classify(GREEN).label == "green"
-    site.set("absent", tmp_path_factory.mktemp("empty"))
+    (site.folder / "absent").mkdir()
+    site.set("absent", site.folder / "absent")
     with pytest.raises(grpc.RpcError) as refused:
         site.reload()
     assert "Some models did not become available" in refused.value.details()
     site.drop("absent")
-
-
-def test_the_config_file_is_read_again(saved_model: Path, tmp_path: Path):
-    shutil.copytree(saved_model, tmp_path / "a" / "1")
-    file = tmp_path / "models.config"
-
-    def write(*names: str) -> None:
-        configs = [f'config {{ name: "{name}" base_path: "{tmp_path / "a"}" }}' for name in names]
-        file.write_text(f"model_config_list {{ {' '.join(configs)} }}", encoding="utf-8")
-
-    write("a")
-    flags = [f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=0.1"]
-    with LocalServer(tmp_path, "a", flags=flags) as server, Classifier(server.address, "b") as classifier:
-        file.write_text("this is no configuration", encoding="utf-8")  # changes nothing, and ends nothing
-        write("a", "b")
-        server.wait_for("loaded", model="b")
-        assert classifier.classify(GREEN).label == "green"
-        write("a")
-        server.wait_for("unloaded", model="b")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("nonsense", "no field named"),
-        ('model_config_list { config { base_path: "x" } }', "without name"),
-        ('model_config_list { config { name: "a" } }', "has no base_path"),
-        ('model_config_list { config { name: "a" base_path: "b" model_platform: "caffe" } }', "caffe"),
-        (
-            'model_config_list { config { name: "a" base_path: "b" } config { name: "a" base_path: "b" } }',
-            "multiple times",
-        ),
-        (
-            'model_config_list { config { name: "a" base_path: "b" version_labels { key: "s" value: 1 } } }',
-            "not currently available for inference",
-        ),
-    ],
-)
-def test_a_bad_config_file_is_told_at_the_start(text: str, message: str, tmp_path: Path):
-    file = tmp_path / "models.config"
-    file.write_text(text, encoding="utf-8")
-    server = None
-    with pytest.raises(StartError, match=message) as caught:
-        server = ModelServer(parse([f"--model_config_file={file}", "--port=0", "--host=127.0.0.1"]))
-        server.start()
-    if server:
-        server.stop()
-    assert str(file) in str(caught.value)
