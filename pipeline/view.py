@@ -88,6 +88,7 @@ class RunView:
                 if not self._live:
                     self._line(event["node"])
             case None if self._current:
+                event = {**event, "received": time.monotonic()}
                 self._nodes[self._current].progress.setdefault(event["stage"], {})[event["pid"]] = event
         if self._live:
             self._draw()
@@ -114,7 +115,7 @@ class RunView:
         note = Text(f"{self._note} {time.monotonic() - self._opened:.0f} s", "dim") if self._note else Text()
         self._live.update(Group(table, note) if self._note else table)
 
-    def _progress(self, node: _Node) -> Table | str:
+    def _progress(self, node: _Node) -> Table | Text | str:
         if not node.progress:
             return ""
         stage, reports = list(node.progress.items())[-1]
@@ -124,7 +125,7 @@ class RunView:
         if "tuning" in node.progress:
             # The trainings and their epochs come and go; the search is what one waits for.
             (search,) = list(node.progress["tuning"].values())[-1:]
-            return _bar(search["done"], search["total"], tuning.progress(search, last))
+            return Text("  ".join(tuning.progress(search, last)), "dim")
         words = [f"epoch {last['epoch']}/{last['epochs']}" if "epoch" in last else stage]
         if "val_accuracy" in last:
             words.append(f"val_acc {last['val_accuracy']:.4f}")

@@ -159,6 +159,17 @@ def _rounded(value: float, low: float, high: float) -> float:
     return min(max(float(f"{value:.{_DIGITS}g}"), low), high)
 
 
+def text(value: Any) -> str:
+    """A value as people read it: YAML on one line, without the outer braces."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {text(one)}" for name, one in value.items())
+    if isinstance(value, list):
+        return f"[{', '.join(map(text, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
+
+
 def steps_of(key: str) -> Iterator[str | int]:
     """The way to a key: names, and positions in lists."""
     for part in key.split("."):

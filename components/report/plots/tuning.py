@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -11,11 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from components.report.plots.style import BLUE, GREEN, GREY, ORANGE, RED, SHADES, figure, styled
-from modules.tuning.record import Search, Trial
+from modules.tuning.record import Search
+from modules.tuning.spaces import text
 
 _MARKS = {"completed": ("o", BLUE), "stopped": ("v", GREY), "cut": ("s", ORANGE)}
 #: Names of keys and choices are cut at this length.
 _LETTERS = 22
+#: So few different numbers are written at their places, and no axis is drawn between them.
+_CHOICES = 5
 
 
 @styled
@@ -61,39 +63,32 @@ def parallel(search: Search) -> Figure:
     axes = drawn.subplots()
     places = [_places([trial.values.get(key) for trial in finished]) for key in keys]
     places.append(_places([trial.score for trial in finished]))
-    ranks = _ranks(finished, search)
-    for number, trial in enumerate(finished):
-        is_best = trial is finished[-1]
+    for number in range(len(finished)):
+        is_best = number == len(finished) - 1
         axes.plot(
             range(len(places)),
             [heights[number] for heights, _ in places],
-            color=GREEN if is_best else SHADES(0.15 + 0.85 * ranks[number]),
+            color=GREEN if is_best else SHADES(0.15 + 0.85 * number / len(finished)),
             linewidth=2.4 if is_best else 1.0,
         )
     for position, (_, marks) in enumerate(places):
         axes.axvline(position, color=GREY, linewidth=0.8)
-        for height, text in marks:
-            axes.text(position + 0.03, height, text, fontsize=7, va="center")
+        for height, name in marks:
+            axes.text(position + 0.03, height, name, fontsize=7, va="bottom")
     axes.set_xticks(range(len(places)), [*map(_short, keys), search.objective], rotation=20, ha="right")
     _without_frame(axes)
     axes.set_xlim(-0.1, len(places) - 0.6)
     return drawn
 
 
-def _ranks(finished: list[Trial], search: Search) -> list[float]:
-    """0 for the worst trial to 1 for the best: scores that lie close together are still told apart."""
-    return [position / max(1, len(finished) - 1) for position in range(len(finished))]
-
-
 def _places(values: list[Any]) -> tuple[list[float], list[tuple[float, str]]]:
     """Heights of 0 to 1 for values, and what is written at an axis: ends of numbers, or every choice."""
     numbers = [one for one in values if isinstance(one, int | float) and not isinstance(one, bool)]
-    if len(numbers) < len(values) or len(set(values)) <= 5:
-        names = [json.dumps(one) for one in values]
-        order = sorted(set(values), reverse=False) if len(numbers) == len(values) else None
-        choices = [json.dumps(one) for one in order] if order else list(dict.fromkeys(names))
+    if len(numbers) < len(values) or len(set(numbers)) <= _CHOICES:
+        are_numbers = len(numbers) == len(values)
+        choices = list(dict.fromkeys(text(one) for one in (sorted(values) if are_numbers else values)))
         height = {one: (index + 0.5) / len(choices) for index, one in enumerate(choices)}
-        return [height[one] for one in names], [(height[one], _short(_plain(one))) for one in choices]
+        return [height[text(one)] for one in values], [(height[one], _short(one)) for one in choices]
     low, high = min(numbers), max(numbers)
     # Spread over ratios, as a learning rate is searched.
     is_wide = low > 0 and high / low > 10
@@ -103,16 +98,8 @@ def _places(values: list[Any]) -> tuple[list[float], list[tuple[float, str]]]:
     return heights, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]
 
 
-def _plain(text: str) -> str:
-    """JSON as it is read by people."""
-    value = json.loads(text)
-    if isinstance(value, dict):
-        return ", ".join(str(one) for one in value.values())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LETTERS else f"…{text[1 - _LETTERS :]}"
+def _short(name: str) -> str:
+    return name if len(name) <= _LETTERS else f"…{name[1 - _LETTERS :]}"
 
 
 def _without_frame(axes: Axes) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from components.report.blocks import Block, Plot, Table, Text
 from components.report.context import Context
 from components.report.plots import tuning
+from modules.tuning.spaces import text
 
 _ENDED = {
     "trials": "all trials were made",
@@ -29,7 +30,7 @@ def found(context: Context) -> Iterator[Block]:
         gain = search.sign * (best.score - default.score)
         tone = "good" if gain > 0 else "note"
         yield Text(f"{counts}{ended}. {search.objective} gained {gain:.4f} over the defaults.", tone)
-    rows = [[key, _text(search.defaults.get(key)), _text(value)] for key, value in best.values.items()]
+    rows = [[key, text(search.defaults.get(key)), text(value)] for key, value in best.values.items()]
     yield Table(
         ["", "default", "best"],
         [*rows, [search.objective, default.score if default else None, best.score]],
@@ -73,7 +74,7 @@ def trials(context: Context) -> Iterator[Block]:
                 one.epochs,
                 round(one.seconds, 1),
                 f"{one.status}, earlier" if one.earlier else one.status,
-                *(_text(one.values.get(key)) for key in search.defaults),
+                *(text(one.values.get(key)) for key in search.defaults),
                 one.reason,
             ]
             for one in ordered
@@ -81,13 +82,6 @@ def trials(context: Context) -> Iterator[Block]:
         f"{len(ordered)} trials, the best first",
         folded=len(ordered) > 12,
     )
-
-
-def _text(value: object) -> object:
-    """A cell: numbers as they were written, since four digits are too few for a learning rate."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name}: {one}" for name, one in value.items())
-    return "none" if value is None else str(value)
 
 
 PARTS = {"What was found": found, "Scores": scores, "Values and scores": parallel, "Trials": trials}
