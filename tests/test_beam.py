@@ -207,6 +207,7 @@ def test_options_are_passed_through() -> None:
     # The last of two equal options counts.
     assert BeamSettings(options={"direct_num_workers": 3}).arguments() == [
         "--runner=DirectRunner",
+        "--sdk_container_image=unused",
         "--direct_running_mode=in_memory",
         "--direct_num_workers=3",
     ]
