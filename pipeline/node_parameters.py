@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from modules.base_settings import Settings
 from modules.errors import InputError
-from modules.settings import TrainSettings
+from modules.train_settings import TrainSettings
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -73,6 +73,11 @@ def substitute(ir: pipeline_pb2.Pipeline, parameters: NodeParameters, run_id: st
         if "custom_config" in values:
             text = values["custom_config"].field_value.string_value
             values["custom_config"].field_value.string_value = _with_training(text, parameters)
+        if "config" in values:  # of the report, which shows it
+            config = json.loads(values["config"].field_value.string_value)
+            config["data"]["path"] = parameters.data_path
+            config["train"] |= _training(parameters)
+            values["config"].field_value.string_value = pydantic_core.to_json(config).decode()
     runtime_parameter_utils.substitute_runtime_parameter(
         ir,
         {
@@ -80,6 +85,10 @@ def substitute(ir: pipeline_pb2.Pipeline, parameters: NodeParameters, run_id: st
             constants.PIPELINE_ROOT_PARAMETER_NAME: parameters.pipeline_root,
         },
     )
+
+
+def _training(parameters: NodeParameters) -> dict[str, float]:
+    return {"epochs": parameters.epochs, "learning_rate": parameters.learning_rate}
 
 
 def _with_training(custom_config: str, parameters: NodeParameters) -> str:
@@ -90,7 +99,7 @@ def _with_training(custom_config: str, parameters: NodeParameters) -> str:
     settings = json.loads(config["settings"])
     if "train" not in settings:
         return custom_config
-    settings["train"] |= {"epochs": parameters.epochs, "learning_rate": parameters.learning_rate}
+    settings["train"] |= _training(parameters)
     # Settings may exclude each other, so the section is checked as a whole.
     TrainSettings.model_validate(settings["train"])
     # As pydantic and TFX write them, to the byte: the text is part of the cache key.

@@ -74,8 +74,9 @@ def test_a_laptop_serves_from_the_volume_that_it_pushes_to(built: dict) -> None:
     assert {one["metadata"]["namespace"] for one in served} == {"kubeflow"}
     claims = {one["metadata"]["name"] for one in built["laptop"] if one["kind"] == "PersistentVolumeClaim"}
     (pod,) = manifests.pods(served)
-    used = [one["persistentVolumeClaim"]["claimName"] for one in pod.spec["volumes"]]
-    assert set(used) <= claims
+    volumes = [one["persistentVolumeClaim"] for one in pod.spec["volumes"] if "persistentVolumeClaim" in one]
+    assert volumes
+    assert {one["claimName"] for one in volumes} <= claims
 
 
 def test_the_package_finds_what_the_manifests_make(built: dict) -> None:
