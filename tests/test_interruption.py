@@ -113,6 +113,8 @@ def test_a_training_killed_in_mid_epoch_ends_as_an_undisturbed_one(make_project)
     undisturbed = finish(project.workdir.with_name("undisturbed"))
     assert record(undisturbed, "training.json")["resumed_at_epoch"] is None
     assert history(resumed) == history(undisturbed)
-    assert resumed["metrics"] == undisturbed["metrics"]
+    measured = {"size_mb", "latency_p50_ms", "latency_p95_ms"}
+    for name in resumed["metrics"].keys() - measured:
+        assert resumed["metrics"][name] == undisturbed["metrics"][name], name
     left = list(project.workdir.rglob("unfinished/*"))
     assert left == [], "the state of a finished training was left behind"
