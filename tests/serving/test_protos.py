@@ -19,13 +19,13 @@ def run(program: str) -> str:
 
 def test_the_client_is_importable_in_under_a_second_and_without_tensorflow():
     program = (
-        "import sys, time; start = time.perf_counter(); import serving.client; "
-        "print(time.perf_counter() - start, any(m.split('.')[0] == 'tensorflow' for m in sys.modules))"
+        "import sys, time; start = time.process_time(); import serving.client; "
+        "print(time.process_time() - start, any(m.split('.')[0] == 'tensorflow' for m in sys.modules))"
     )
     run(program)  # the first run may have to write bytecode
     seconds, imported = run(program).split()
     assert imported == "False"
-    assert float(seconds) < 1.0
+    assert float(seconds) < 1.0  # of the processor: others may keep it busy
 
 
 TENSORFLOW = "import tensorflow as tf\nfrom tensorflow_serving.apis import predict_pb2\n"
