@@ -29,6 +29,7 @@ from tests.browser import chromium
 from tests.conftest import Project
 
 SECTIONS = ["Summary", "Data", "Training", "Network", "Mistakes"]
+OF_A_SEARCH = [name for name, kind in kinds.KINDS.items() if kind.section == "tuning"]
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +128,18 @@ def test_the_page_is_found_and_copied(project: Project, page: pathlib.Path, tmp_
         report.find(project.workdir, "20000101-000000")
 
 
-@pytest.mark.parametrize("kind", kinds.KINDS)
+@pytest.mark.parametrize("kind", [name for name in kinds.KINDS if name not in OF_A_SEARCH])
 def test_every_plot_is_drawn_by_itself(kind: str, poor_context: Context, tmp_path: pathlib.Path) -> None:
     figure = kinds.draw(kind, poor_context)
     target = tmp_path / "plot.png"
     figure.savefig(target)
     assert np.asarray(Image.open(target).convert("L")).std() > 2, "an empty plot"
+
+
+@pytest.mark.parametrize("kind", OF_A_SEARCH)
+def test_a_run_without_a_search_has_no_plot_of_one(kind: str, context: Context) -> None:
+    with pytest.raises(InputError, match=f"This run has no plot '{kind}': nothing was tuned"):
+        kinds.draw(kind, context)
 
 
 def test_a_plot_is_written_in_the_format_of_its_name(project: Project, tmp_path: pathlib.Path) -> None:

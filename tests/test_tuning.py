@@ -7,9 +7,11 @@ import json
 import pathlib
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 
-from pipeline import view
+from pipeline import plot, view
 from tests.conftest import Project
 
 SEARCH = (
@@ -31,7 +33,9 @@ def _figures(result: dict[str, Any]) -> list[dict[str, float]]:
     return [{key: value for key, value in epoch.items() if key not in timing} for epoch in history]
 
 
-def test_what_a_search_finds_is_trained_and_can_be_trained_again(make_project) -> None:
+def test_what_a_search_finds_is_trained_and_can_be_trained_again(
+    make_project, tmp_path: pathlib.Path
+) -> None:
     project: Project = make_project()
     alone = project.run(*SEARCH, to="Tuner")
     assert alone["exit_code"] == 0
@@ -52,6 +56,10 @@ def test_what_a_search_finds_is_trained_and_can_be_trained_again(make_project) -
     assert settings["scaling"] == found["best"]["transform.scaling"]
     (kept,) = [epoch for epoch in _figures(whole) if epoch["kept"]]
     assert kept["val_accuracy"] == found["best_score"]
+
+    for kind in ("trials", "parallel"):
+        plot.write(kind, project.workdir, whole["run_id"], tmp_path / f"{kind}.png")
+        assert np.asarray(Image.open(tmp_path / f"{kind}.png").convert("L")).std() > 2, "an empty plot"
 
     used = project.run(*SEARCH, f"tune.use={project.workdir}", to="Trainer")
     assert used["exit_code"] == 0, used

@@ -91,4 +91,5 @@ def draw(name: str, context: Context) -> Figure:
                 remarks.append(block.text)
         if len(figures) > kind.place:
             return figures[kind.place]
-    raise InputError(f"This run has no plot {name!r}: {' '.join(remarks) or 'there is nothing to show.'}")
+    nothing = "nothing was tuned in it." if kind.section == "tuning" else "there is nothing to show."
+    raise InputError(f"This run has no plot {name!r}: {' '.join(remarks) or nothing}")
