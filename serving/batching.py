@@ -52,13 +52,14 @@ class BatchLimits:
 
     Attributes:
       max_batch_size: rows that run together.
-      max_parallel: batches that run at once; a batch alone keeps several cores busy.
+      max_parallel: batches that run at once. Two, of which each has half of the cores, keep them busier than
+        one that has them all, and leave batches larger than more of them would.
       max_queue: requests that may wait.
       allowed_sizes: where given, a batch is filled up to the next of these with copies of its first row.
     """
 
     max_batch_size: int = 64
-    max_parallel: int = max(1, (os.cpu_count() or 1) // 4)
+    max_parallel: int = min(2, os.cpu_count() or 1)
     max_queue: int = 1024
     allowed_sizes: tuple[int, ...] = ()
 

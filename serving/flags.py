@@ -60,6 +60,8 @@ class ServerOptions:
       file_system_poll_wait_seconds: between looks for new versions; 0 looks once, below 0 never.
       enable_batching, batching_parameters_file: bounds of the batches. Requests are joined in any case, but
         never kept waiting for others; see greedy_batching.
+      tensorflow_intra_op_parallelism: threads that share an operator; 0 takes half of the cores, since two
+        batches run at once (the real server: all cores).
       greedy_batching: false runs each request by itself (own flag).
       max_request_bytes: larger requests are refused (own flag).
       max_concurrent_requests: requests under way or waiting; more are refused (own flag).

@@ -144,9 +144,14 @@ def _session_options(options: ServerOptions, metrics: Metrics) -> SessionOptions
     limits = BatchLimits()
     if options.batching_parameters_file:
         limits = read_batching(Path(options.batching_parameters_file))
+    # A run has its request's thread besides the pool, so half of the cores are enough for each of two runs.
+    # Cut into more pieces an operator waits for its slowest: a crowd got two thirds of the rate.
+    half = max(1, (os.cpu_count() or 1) // 2)
     return SessionOptions(
         tags=tuple(tag for tag in options.saved_model_tags.split(",") if tag),
-        intra_op_threads=options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism,
+        intra_op_threads=(
+            options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism or half
+        ),
         inter_op_threads=options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism,
         gpu_memory_fraction=options.per_process_gpu_memory_fraction,
         batching=limits if options.greedy_batching else None,
