@@ -89,16 +89,21 @@ def _differences(grey: np.ndarray) -> float:
     step = max(1, grey.size // _SAMPLED_PIXELS)
     # Runs over several rows at once are twice as fast as row by row; the steps from row end to row start
     # come off again.
-    upper = grey[::step].astype(np.float32)
+    upper = grey[::step]
     flat = upper.ravel()
-    across = float(np.abs(flat[1:] - flat[:-1]).sum(dtype=np.float64))
-    across -= float(np.abs(upper[1:, 0] - upper[:-1, -1]).sum(dtype=np.float64))
-    across *= height / len(upper)
+    across = _distance(flat[1:], flat[:-1]) - _distance(upper[1:, 0], upper[:-1, -1])
+    scaled = across * height / len(upper)
     if height == 1:
-        return across
-    lower = grey[1::step].astype(np.float32)
-    down = float(np.abs(lower - upper[: len(lower)]).sum(dtype=np.float64))
-    return across + down * (height - 1) / len(lower)
+        return scaled
+    lower = grey[1::step]
+    return scaled + _distance(lower, upper[: len(lower)]) * (height - 1) / len(lower)
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> int:
+    """Sum of absolute differences of bytes, in bytes: a fifth of the time that it takes in float32."""
+    return int(
+        np.add.reduce(np.maximum(first, second) - np.minimum(first, second), axis=None, dtype=np.uint32)
+    )
 
 
 def _figures(

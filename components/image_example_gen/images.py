@@ -132,6 +132,11 @@ def decode(data: bytes, bounds: Bounds) -> Decoded:
         image = _OPENERS[name](io.BytesIO(data))
         if image.size != (header.width, header.height):  # a GIF frame may be larger than its screen
             _check_size(*image.size, bounds)
+        colour = image.mode == "RGB"
+        if colour and name == "JPEG" and header.plain and _stands_upright(image, data):
+            # The file itself is stored, and only the figures need pixels: without chroma in half of the time.
+            # All entropy coded data are read as before, so what is cut off or broken is found as before.
+            image.draft("L", None)
         image.load()
         pixels, changed = displayed(image, bounds.background)
         plain = (header.packed is None or headers.png_is_whole(data, header)) and header.plain
@@ -147,10 +152,16 @@ def decode(data: bytes, bounds: Bounds) -> Decoded:
     width, height = pixels.size
     kept = plain and not changed and (name != "JPEG" or orientation.in_graph(data) == 1)
     encoded = data if kept else _png(pixels)
-    colour = pixels.mode == "RGB"
-    grey = pixels.convert("L") if colour else pixels
+    colour = colour or pixels.mode == "RGB"
+    grey = pixels.convert("L") if pixels.mode == "RGB" else pixels
     array = np.frombuffer(grey.tobytes(), np.uint8).reshape(height, width)
     return Decoded(encoded, name, height, width, 3 if colour else 1, array)
+
+
+def _stands_upright(image: Image.Image, data: bytes) -> bool:
+    """Whether neither Pillow nor the served graph would turn a JPEG."""
+    turned = not _ORIENTATION_KEYS.isdisjoint(image.info) and _orientation(image) > 1
+    return not turned and orientation.in_graph(data) == 1
 
 
 def displayed(image: Image.Image, background: tuple[int, int, int]) -> tuple[Image.Image, bool]:

@@ -7,6 +7,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from components.image_example_gen.headers import kind
+from components.image_example_gen.images import Decoded
 
 
 def pixels(number: int, height: int = 16, width: int = 16, channels: int = 3) -> np.ndarray:
@@ -28,6 +35,22 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
 def png(number: int, **size: int) -> bytes:
     """A PNG file that differs for every number."""
     return encoded(Image.fromarray(pixels(number, **size)), "PNG")
+
+
+def grey_of(decoded: Decoded) -> np.ndarray:
+    """The grey pixels of what is stored, uint8 (h, w): of a colour JPEG its luma, as the file has it."""
+    image = opened(decoded.encoded)
+    if image.format == "JPEG":
+        image.draft("L", None)
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    return np.asarray(image.convert("L"))
+
+
+def opened(encoded: bytes) -> Image.Image:
+    """A stored image, in spite of damage for which `Image.open` does not know its format again."""
+    known = {"JPEG": JpegImageFile, "PNG": PngImageFile, "BMP": BmpImageFile, "WEBP": WebPImageFile}
+    return known[kind(encoded) or ""](io.BytesIO(encoded))
 
 
 def memory(reset: bool = False) -> int:

@@ -9,8 +9,7 @@ from collections import Counter
 import numpy as np
 import tensorflow as tf
 from ingest_corpus import CORPUS, KEPT, REENCODED
-from ingest_samples import memory
-from PIL import Image
+from ingest_samples import grey_of, memory, opened
 
 from components.image_example_gen import images
 from components.image_example_gen.settings import IngestSettings
@@ -81,8 +80,9 @@ def test_mutants_are_refused_or_decode_alike_everywhere() -> None:
         fates["accepted"] += 1
         trained_on = pixels.decode(tf.constant(decoded.encoded), 3).numpy()
         assert trained_on.shape == (decoded.height, decoded.width, 3), number
-        grey = np.asarray(Image.fromarray(trained_on).convert("L"))
-        np.testing.assert_array_equal(grey, decoded.grey, err_msg=f"mutant {number}")
+        shown = np.asarray(opened(decoded.encoded).convert("RGB"))
+        np.testing.assert_array_equal(trained_on, shown, err_msg=f"mutant {number}")
+        np.testing.assert_array_equal(decoded.grey, grey_of(decoded), err_msg=f"mutant {number}")
     # The seed is fixed: enough mutants must get past the first look for the test to mean something.
     assert fates["accepted"] > MUTANTS / 10
     assert fates["truncated"] > 50 and fates["corrupt"] > 50

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ingest_corpus import CORPUS, KEPT, REENCODED, Odd
+from ingest_samples import grey_of
 from PIL import Image, ImageOps
 
 from components.image_example_gen import images
@@ -45,8 +46,7 @@ def test_every_odd_file_meets_its_fate(odd: Odd) -> None:
     tolerance = 1 if "alpha" in odd.name or "rgba" in odd.name else 0
     np.testing.assert_allclose(trained_on.astype(int), expected.astype(int), atol=tolerance, rtol=0)
     assert (decoded.height, decoded.width) == expected.shape[:2]
-    grey = np.asarray(Image.fromarray(trained_on).convert("L"))
-    np.testing.assert_array_equal(decoded.grey, grey)
+    np.testing.assert_array_equal(decoded.grey, grey_of(decoded))
     if decoded.channels == 1:
         assert (trained_on == trained_on[..., :1]).all()
 
