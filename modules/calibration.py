@@ -27,7 +27,7 @@ def temperature_of(classifier: keras.Model, validation: input_pipeline.PixelStor
     """
 
     # Not `predict`, for which all machines of a distributed training would have to come together again.
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def answer(pixels: tf.Tensor) -> tf.Tensor:
         return classifier(pixels, training=False)
 

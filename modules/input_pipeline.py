@@ -81,6 +81,7 @@ def _decoded_batches(
         features.LABEL: tf.io.FixedLenFeature([], tf.string),
     }
 
+    @tf.autograph.experimental.do_not_convert
     def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         raw = tf.io.parse_example(serialized, spec)
         pixels = tf.cast(graph.pixels(raw[features.IMAGE]), tf.uint8)

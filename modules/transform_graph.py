@@ -52,7 +52,7 @@ class TransformGraph:
         suffix = "" if name is None else f"_{name}"
         wanted = (f"{preprocessing.SCALE}{suffix}", f"{preprocessing.OFFSET}{suffix}")
 
-        @tf.function
+        @tf.function(autograph=False)
         def figures(encoded: tf.Tensor) -> list[tf.Tensor]:
             outputs = self._loader.apply_transform_model({features.IMAGE: encoded})
             return [outputs[one][0] for one in wanted]

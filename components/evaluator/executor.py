@@ -65,7 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         candidate = ServedModel(path_utils.serving_model_path(model.uri))
         found = answers(candidate, files)
         watch.lap("candidate")
-        previous = _ask_baseline(input_dict.get("baseline_model") or [], found, files)
+        previous = _ask_baseline(input_dict.get("baseline_model") or [], model, found, files)
         if previous.probabilities is not None:
             found = found.with_baseline(previous.probabilities)
         watch.lap("baseline")
@@ -106,10 +106,14 @@ class _Previous:
     lost: bool = False
 
 
-def _ask_baseline(artifacts: list[types.Artifact], found: Answers, files: list[str]) -> _Previous:
+def _ask_baseline(
+    artifacts: list[types.Artifact], candidate: types.Artifact, found: Answers, files: list[str]
+) -> _Previous:
     if not artifacts:
         return _Previous()
     artifact = artifact_utils.get_single_instance(artifacts)
+    if artifact.uri == candidate.uri:  # nothing changed: the model in production comes out of the cache
+        return _Previous(_record(artifact, ""), found.probabilities)
     try:
         model = ServedModel(path_utils.serving_model_path(artifact.uri))
         ours = found.classes.tolist()

@@ -63,7 +63,7 @@ class ExampleReader:
         self._uri = uri
         self._graph = graph
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         def decode(encoded: tf.Tensor) -> tf.Tensor:
             return tf.cast(graph.pixels(encoded), tf.uint8)
 
@@ -126,8 +126,9 @@ class ExampleReader:
           seconds: time at most; looked at between batches.
         """
         spec = _spec(features.IMAGE, features.LABEL, features.FILENAME)
-        whole = tf.function(answer, reduce_retracing=True)
+        whole = tf.function(answer, reduce_retracing=True, autograph=False)
 
+        @tf.autograph.experimental.do_not_convert
         def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
             raw = tf.io.parse_example(serialized, spec)
             pixels = self._graph.pixels(raw[features.IMAGE])
