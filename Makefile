@@ -2,12 +2,14 @@
 
 PY := .venv/bin/python
 
-.PHONY: help setup demo test image-test lint format lock docs sbom clean
+.PHONY: help setup demo test image-test bench bench-quick lint format lock docs sbom clean
 
 help:
 	@echo "make demo    set up, run the pipeline on handwritten digits, serve and query the model"
 	@echo "make test    set up, lint, and run every test"
 	@echo "make image-test  build the container image and try it (as root, with buildah; 20 GB of disk)"
+	@echo "make bench   measure everything against the bars, about 40 minutes; writes benchmarks/RESULTS.md"
+	@echo "make bench-quick  a tenth of it, in less than ten minutes; writes nothing"
 	@echo "make lint    check style and formatting"
 	@echo "make format  apply formatting"
 	@echo "make docs    generate docs/configuration.md from the typed models"
@@ -27,6 +29,12 @@ test: lint
 
 image-test: setup
 	@$(PY) -m pytest -m image tests/test_image.py
+
+bench: setup
+	@$(PY) -m benchmarks
+
+bench-quick: setup
+	@$(PY) -m benchmarks --quick
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -1,21 +1,19 @@
-"""Measures the ingest: images a second against a plain loop, memory for many images, time for duplicates.
+"""The ingest against a plain loop, and with two processes against one.
 
-    python -m benchmarks.ingest            # 70,000 PNGs, 3,000 JPEGs, 100,000 PNGs: about two minutes
-    python -m benchmarks.ingest --small    # a tenth of it
-
-The plain loop is what one would write by hand with as many processes as cores: list, read, decode with
-Pillow, digest, frame as a TFRecord. The ingest besides measures every image, hashes it for near duplicates,
-writes thirteen features, divides, looks for duplicates and writes a manifest.
+The loop is what one would write by hand with as many processes as cores: list, read, decode with Pillow,
+digest, frame as a TFRecord. In its bare form it writes the bytes alone, of which nothing could be trained;
+the other one wraps them into `tf.train.Example`s with label and digest. The ingest besides measures every
+image, hashes it for near duplicates, checks its structure, divides, finds duplicates, writes a manifest.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,16 +23,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks import pictures
+from benchmarks.figures import Figure, Results
+from benchmarks.scale import Scale
 from components.image_example_gen.records import frame
 from components.image_example_gen.workers import available_cores
 
 _INGEST = """
 import json, sys, time
 import apache_beam as beam
-from components.image_example_gen import data, workers
+from components.image_example_gen import data
 from components.image_example_gen.ingest import Targets, ingest
 from components.image_example_gen.settings import DuplicateSettings, IngestSettings
-folder, out = sys.argv[1:]
+folder, out, processes = sys.argv[1:]
 def pipeline():
     return beam.Pipeline(argv=["--runner=DirectRunner", "--direct_running_mode=in_memory"])
 def memory():
@@ -44,7 +45,7 @@ before = memory()
 began = time.monotonic()
 settings = IngestSettings(duplicates=DuplicateSettings(other_label="warn"))
 summary = ingest(data.resolve(folder, 1), settings, Targets(out + "/e", out + "/q", out + "/s"), pipeline,
-                 workers.available_cores())
+                 int(processes))
 print(json.dumps({
     "seconds": time.monotonic() - began,
     "images": sum(sum(one.values()) for one in summary["examples"].values()),
@@ -53,51 +54,48 @@ print(json.dumps({
 }))
 """
 
-
-def write_images(folder: Path, count: int, height: int, width: int, format: str) -> None:
-    """Writes different smooth images into ten class folders."""
-    rng = np.random.default_rng(0)
-    for label in range(10):
-        (folder / f"class {label}").mkdir(parents=True)
-    for number in range(count):
-        coarse = rng.integers(0, 256, (max(4, height // 16), max(4, width // 16)), np.uint8)
-        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        if format == "JPEG":
-            noise = rng.integers(-12, 13, (height, width, 3))
-            image = Image.fromarray((np.asarray(image)[..., None] + noise).clip(0, 255).astype(np.uint8))
-        name = folder / f"class {number % 10}" / f"{number:06d}.{format.lower()}"
-        image.save(name, format, quality=85)
+#: Share of the loop's rate.
+BAR = 0.7
 
 
-def _loop_part(task: tuple[list[str], str]) -> int:
-    paths, target = task
+def _loop_part(task: tuple[list[str], str, bool]) -> int:
+    paths, target, examples = task
     with open(target, "wb") as records:
         for path in paths:
             with open(path, "rb") as file:
                 encoded = file.read()
             Image.open(io.BytesIO(encoded)).load()
-            hashlib.sha256(encoded).hexdigest()
-            records.write(frame(encoded))
+            digest = hashlib.sha256(encoded).hexdigest()
+            records.write(frame(_example(encoded, os.path.dirname(path), digest) if examples else encoded))
     return len(paths)
 
 
-def plain_loop(folder: Path, out: Path) -> float:
+def _example(encoded: bytes, label: str, digest: str) -> bytes:
+    from serving.protos import example  # TensorFlow's own message, without seconds of its import
+
+    made = example.Example()
+    for name, value in (("image", encoded), ("label", label.encode()), ("sha256", digest.encode())):
+        made.features.feature[name].bytes_list.value.append(value)
+    return made.SerializeToString()
+
+
+def plain_loop(folder: Path, out: Path, examples: bool) -> float:
     """Seconds that a plain loop over all cores takes, its start included."""
     out.mkdir()
     began = time.monotonic()
     paths = [os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names]
     size = max(1, len(paths) // (32 * available_cores()))
-    parts = [(paths[at : at + size], f"{out}/{at}") for at in range(0, len(paths), size)]
+    parts = [(paths[at : at + size], f"{out}/{at}", examples) for at in range(0, len(paths), size)]
     with multiprocessing.Pool(available_cores()) as pool:
         assert sum(pool.map(_loop_part, parts)) == len(paths)
     return time.monotonic() - began
 
 
-def run_ingest(folder: Path, out: Path) -> dict[str, float]:
-    """Seconds, images and memory of an ingest in a process of its own."""
+def run_ingest(folder: Path, out: Path, processes: int) -> dict[str, float]:
+    """Seconds, images and memory of an ingest in a process of its own, whose imports do not count."""
     root = Path(__file__).parents[1]
     finished = subprocess.run(
-        [sys.executable, "-c", _INGEST, str(folder), str(out)],
+        [sys.executable, "-c", _INGEST, str(folder), str(out), str(processes)],
         env=os.environ | {"PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
         check=True,
@@ -105,30 +103,73 @@ def run_ingest(folder: Path, out: Path) -> dict[str, float]:
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def measure(name: str, count: int, height: int, width: int, format: str) -> None:
-    """Writes a folder, measures both ways on it, prints a line."""
-    with tempfile.TemporaryDirectory(prefix="imagemill-") as scratch:
-        place = Path(scratch)
-        write_images(place / "data", count, height, width, format)
-        loop = min(plain_loop(place / "data", place / f"loop{attempt}") for attempt in range(2))
-        result = run_ingest(place / "data", place / "out")
-        print(
-            f"{name}: plain loop {loop:.2f} s ({count / loop:.0f}/s), ingest {result['seconds']:.2f} s "
-            f"({result['images'] / result['seconds']:.0f}/s, {loop / result['seconds']:.2f} of the loop), "
-            f"memory {result['megabytes before']:.0f} -> {result['megabytes at most']:.0f} MB",
-            flush=True,
-        )
+def compare(folder: Path, scratch: Path, name: str, repetitions: int) -> list[Figure]:
+    """Measures the loops and the ingest on a folder, in turn."""
+    seconds: dict[str, list[float]] = {"loop": [], "examples": [], "ingest": []}
+    count = megabytes = 0.0
+    for _ in range(repetitions):
+        for kind in ("loop", "examples"):
+            with tempfile.TemporaryDirectory(dir=scratch) as out:
+                seconds[kind].append(plain_loop(folder, Path(out, "loop"), examples=kind == "examples"))
+        with tempfile.TemporaryDirectory(dir=scratch) as out:
+            result = run_ingest(folder, Path(out), available_cores())
+        seconds["ingest"].append(result["seconds"])
+        count, megabytes = result["images"], max(megabytes, result["megabytes at most"])
+
+    def rates(ours: float, theirs: float) -> str:
+        return f"{count / ours:,.0f} images/s against {count / theirs:,.0f}; {megabytes:,.0f} MB"
+
+    def figure(against: str, theirs: list[float], bar: float | None) -> Figure:
+        middle = rates(statistics.median(seconds["ingest"]), statistics.median(theirs))
+        rate = [b / a for a, b in zip(seconds["ingest"], theirs, strict=True)]
+        return Figure(f"ingest, {name}: rate", against, rate, bar, at_least=True, remark=middle)
+
+    return [
+        figure("plain loop: read, decode, digest, write bytes", seconds["loop"], BAR),
+        figure("the same, writing tf.train.Examples with labels", seconds["examples"], None),
+    ]
 
 
-def main() -> None:
-    """Runs the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="a tenth of the images")
-    share = 10 if parser.parse_args().small else 1
-    measure("PNG 28x28, 70,000", 70_000 // share, 28, 28, "PNG")
-    measure("JPEG 320x240, 3,000", 3_000 // share, 240, 320, "JPEG")
-    measure("PNG 28x28, 100,000", 100_000 // share, 28, 28, "PNG")
+def measure(scale: Scale, scratch: Path) -> Results:
+    """Tiny PNGs and photos."""
+    tiny = pictures.write(scratch / "tiny", 70_000 // scale.share, 28, 28, "PNG")
+    photos = pictures.write(scratch / "photos", 3_000 // scale.share, 240, 320, "JPEG")
+    return Results(
+        compare(tiny, scratch, f"{70_000 // scale.share:,} PNGs of 28x28", scale.repetitions)
+        + compare(photos, scratch, f"{3_000 // scale.share:,} JPEGs of 320x240", scale.repetitions)
+    )
 
 
-if __name__ == "__main__":
-    main()
+def measure_workers(scale: Scale, scratch: Path) -> Results:
+    """Large photos with one process and with all: more than a minute of work for one."""
+    folder = scratch / "large"
+    folder.mkdir()
+    count = 1_000 // scale.share
+    for label in range(2):
+        (folder / f"class {label}").mkdir()
+        for number in range(5):
+            image = pictures.photo(np.random.default_rng(label * 5 + number), label, 3000, 4000, True)
+            buffer = io.BytesIO()
+            image.save(buffer, "JPEG", quality=90)
+            encoded = buffer.getvalue()
+            for copy in range(count // 10):
+                # A comment makes every file another one; to decode it is the work of a photo all the same.
+                comment = b"\xff\xfe\x00\x0a%08d" % copy
+                (folder / f"class {label}" / f"{number}-{copy}.jpg").write_bytes(
+                    encoded[:2] + comment + encoded[2:]
+                )
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(scale.repetitions):
+        for processes, taken in seconds.items():
+            with tempfile.TemporaryDirectory(dir=scratch) as out:
+                taken.append(run_ingest(folder, Path(out), processes)["seconds"])
+    gain = [one / two for one, two in zip(seconds[1], seconds[2], strict=True)]
+    one, two = (statistics.median(seconds[processes]) for processes in (1, 2))
+    return Results(
+        [
+            Figure(
+                f"ingest, {count:,} JPEGs of 4000x3000, two processes: rate", "one process", gain,
+                None if scale.quick else 1.6, at_least=True, remark=f"{two:.1f} s against {one:.1f} s",
+            )
+        ]
+    )  # fmt: skip

@@ -34,6 +34,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from benchmarks.figures import Figure, Results, ratios
+from benchmarks.scale import Scale
 from serving.client import Classifier
 from serving.local import LocalServer
 
@@ -174,14 +176,33 @@ def _ask(pipes: list[Connection], seconds: float, rows: int = 1) -> list[float]:
     return [latency for pipe in pipes for latency in pipe.recv()]
 
 
-def _line(name: str, values: list[float], unit: str) -> float:
-    middle = statistics.median(values)
-    print(f"{name:<44}{middle:9.2f} {unit:<12} ({min(values):.2f} to {max(values):.2f})", flush=True)
-    return middle
+def measure(scale: Scale, scratch: Path) -> Results:
+    """The part of the benchmarks: a network of many small operators, and one of larger ones."""
+    results = Results()
+    for network in ("MobileNetV3Small",) if scale.quick else ("MobileNetV3Small", "EfficientNetB0"):
+        results.figures += compare(network, jpegs(None), scratch, rounds=2 * scale.repetitions - 1)
+    return results
 
 
-def measure(version: Path, images: list[bytes], concurrency: int, rounds: int, seconds: float) -> bool:
-    """Alternates direct calls, one client and many, prints the medians of the rounds, judges them."""
+def compare(
+    network: str,
+    images: list[bytes],
+    scratch: Path,
+    concurrency: int = 16,
+    rounds: int = 5,
+    seconds: float = 3,
+) -> list[Figure]:
+    """Alternates direct calls, one client and many, round after round.
+
+    Raises:
+      RuntimeError: the network cannot be exported.
+    """
+    version = scratch / network / MODEL / "1"
+    exporting = _spawn.Process(target=_export, args=(network, version))
+    exporting.start()
+    exporting.join()
+    if exporting.exitcode:
+        raise RuntimeError(f"{network} could not be exported")
     direct, direct_rate, batch_rate, alone, crowd_rate, crowd_p99 = ([] for _ in range(6))
     with ExitStack() as stack:
         model = stack.enter_context(_process(_direct, version, images))
@@ -201,25 +222,20 @@ def measure(version: Path, images: list[bytes], concurrency: int, rounds: int, s
             latencies = _ask(clients, seconds)
             crowd_rate.append(len(latencies) / seconds)
             crowd_p99.append(1e3 * statistics.quantiles(latencies, n=100)[-1])
-    _line("direct call, median latency", direct, "ms")
-    _line("direct calls one after the other", direct_rate, "images/s")
-    _line("direct calls in batches of 32", batch_rate, "images/s")
-    _line("one client, median latency", alone, "ms")
-    _line(f"{concurrency} clients, together", crowd_rate, "images/s")
-    _line(f"{concurrency} clients, 99th percentile of latency", crowd_p99, "ms")
-    latency = _line(
-        "latency of one client / direct", [a / b for a, b in zip(alone, direct, strict=True)], "times"
-    )
-    rate = _line(
-        f"rate of {concurrency} clients / direct",
-        [a / b for a, b in zip(crowd_rate, direct_rate, strict=True)],
-        "times",
-    )
-    print(f"{'start to serving':<44}{start:9.2f} s")
-    met = latency <= LATENCY_BAR and rate >= RATE_BAR and start < START_BAR
-    verdict = "met" if met else "MISSED"
-    print(f"wanted: at most {LATENCY_BAR}, at least {RATE_BAR}, under {START_BAR} s: {verdict}")
-    return met
+    middle = statistics.median
+    return [
+        ratios(
+            f"serving {network}, one client: latency", "direct call", alone, direct, LATENCY_BAR,
+            lambda ours, theirs: f"{ours:.1f} ms against {theirs:.1f} ms",
+        ),
+        Figure(
+            f"serving {network}, {concurrency} clients: rate", "direct calls one after the other",
+            [a / b for a, b in zip(crowd_rate, direct_rate, strict=True)], RATE_BAR, at_least=True,
+            remark=f"{middle(crowd_rate):.0f} images/s against {middle(direct_rate):.0f}, in batches of 32 "
+            f"{middle(batch_rate):.0f}; 99 % within {middle(crowd_p99):.0f} ms",
+        ),
+        Figure(f"serving {network}: start", "", [start], START_BAR, unit="s"),
+    ]  # fmt: skip
 
 
 def main() -> int:
@@ -239,19 +255,13 @@ def main() -> int:
     options = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     images = jpegs(options.data)
-    mean = sum(map(len, images)) / len(images) / 1024
-    print(
-        f"{options.network}, {len(images)} JPEGs of 224x224 ({mean:.0f} KiB), {os.cpu_count()} cores",
-        flush=True,
-    )
     with tempfile.TemporaryDirectory(prefix="imagemill-") as scratch:
-        version = Path(scratch, MODEL, "1")
-        exporting = _spawn.Process(target=_export, args=(options.network, version))
-        exporting.start()
-        exporting.join()
-        if exporting.exitcode:
-            return 1
-        return 0 if measure(version, images, options.concurrency, options.rounds, options.seconds) else 1
+        figures = compare(
+            options.network, images, Path(scratch), options.concurrency, options.rounds, options.seconds
+        )
+    for figure in figures:
+        print(f"{figure.name}: {figure.shown}, {figure.wanted}: {figure.verdict}; {figure.remark}")
+    return 0 if all(figure.verdict != "MISSED" for figure in figures) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""How the time of the nodes grows with the number of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import commands, pictures
+from benchmarks.figures import Figure, Results, Table
+from benchmarks.scale import Scale
+
+SIZES = (1_000, 10_000, 70_000, 200_000)
+NODES = ("ImageExampleGen", "StatisticsGen", "Transform", "Evaluator")
+_CONFIG = """
+data: {image_size: [28, 28], channels: 1, split: {train: 0.6, validation: 0.1, test: 0.3, seed: 0}}
+model: {architecture: mlp}
+train: {epochs: 1, batch_size: 256}
+evaluate: {min_accuracy: 0}
+"""
+
+
+def measure(scale: Scale, scratch: Path) -> Results:
+    """One run a size. Linear growth is a quotient of 1; what starts cost makes it less."""
+    sizes = SIZES[:-1] if scale.quick else SIZES
+    config = scratch / "config.yaml"
+    config.write_text(_CONFIG, encoding="utf-8")
+    seconds: dict[str, list[float]] = {node: [] for node in NODES}
+    for size in sizes:
+        data = pictures.write(scratch / f"data{size}", size, 28, 28, "PNG")
+        _, result = commands.run(config, data, scratch / f"work{size}", to="Evaluator")
+        for node in NODES:
+            seconds[node].append(result["nodes"][node]["seconds"])
+    step = sizes[-1] / sizes[-2]
+    figures = [
+        Figure(
+            f"{node}: growth of the time from {sizes[-2]:,} to {sizes[-1]:,} images",
+            "growth of the images",
+            [taken[-1] / taken[-2] / step],
+            1.0,
+            remark=f"{taken[-1]:.1f} s against {taken[-2]:.1f} s",
+        )
+        for node, taken in seconds.items()
+    ]
+    rows = [
+        [f"{size:,}", *(f"{seconds[node][index]:.2f}" for node in NODES)] for index, size in enumerate(sizes)
+    ]
+    return Results(figures, [Table("Seconds by number of images", ["images", *NODES], rows)])
