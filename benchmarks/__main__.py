@@ -30,6 +30,7 @@ PARTS = {
     "transform": ("transform", "measure"),
     "training": ("training", "measure"),
     "whole": ("whole", "measure"),
+    "again": ("whole", "measure_again"),
     "nodes": ("node_seconds", "measure"),
     "memory": ("memory", "measure"),
     "serving": ("serving", "measure"),

@@ -1,10 +1,14 @@
-"""How the time of the nodes grows with the number of images."""
+"""How the time of the nodes grows with the number of images.
+
+python -m benchmarks.growth FILE        draws what was measured, as PNG or SVG
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from benchmarks import commands, pictures
+from benchmarks import commands, pictures, record
 from benchmarks.figures import Figure, Results, Table
 from benchmarks.scale import Scale
 
@@ -44,3 +48,26 @@ def measure(scale: Scale, scratch: Path) -> Results:
         [f"{size:,}", *(f"{seconds[node][index]:.2f}" for node in NODES)] for index, size in enumerate(sizes)
     ]
     return Results(figures, [Table("Seconds by number of images", ["images", *NODES], rows)])
+
+
+def draw(table: Table, target: Path) -> None:
+    """Draws seconds by images, both logarithmic, with a line of what grows like the images."""
+    from matplotlib.figure import Figure as Plot
+
+    images = [int(row[0].replace(",", "")) for row in table.rows]
+    plot = Plot((7, 4), layout="constrained")
+    axes = plot.subplots()
+    for column, node in enumerate(table.columns[1:], 1):
+        axes.plot(images, [float(row[column]) for row in table.rows], marker="o", label=node)
+    least = min(float(row[1]) for row in table.rows)
+    axes.plot(images, [least * count / images[0] for count in images], "--", color="grey", label="linear")
+    axes.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds", xticks=images)
+    axes.set_xticks(images, [f"{count:,}" for count in images])
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    plot.savefig(target, dpi=150)
+
+
+if __name__ == "__main__":
+    draw(record.kept("growth").tables[0], Path(sys.argv[1]))

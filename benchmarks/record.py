@@ -27,7 +27,13 @@ def keep(part: str, results: Results, order: list[str]) -> None:
     kept[part] = {"circumstances": _circumstances(), **results.to_json()}
     kept = {name: kept[name] for name in order if name in kept}
     KEPT.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    RESULTS.write_text("\n".join(_page(kept)) + "\n", encoding="utf-8")
+    RESULTS.write_text(page(kept), encoding="utf-8")
+
+
+def kept(part: str) -> Results:
+    """What was measured last of a part."""
+    one = json.loads(KEPT.read_text(encoding="utf-8"))[part]
+    return Results.from_json({"figures": one["figures"], "tables": one["tables"]})
 
 
 def table(table: Table) -> Iterator[str]:
@@ -37,7 +43,12 @@ def table(table: Table) -> Iterator[str]:
     yield from (f"| {' | '.join(row)} |" for row in table.rows)
 
 
-def _page(kept: dict[str, Any]) -> Iterator[str]:
+def page(kept: dict[str, Any]) -> str:
+    """The page of what was kept, in Markdown."""
+    return "\n".join(_lines(kept)) + "\n"
+
+
+def _lines(kept: dict[str, Any]) -> Iterator[str]:
     yield from ("# What was measured", "")
     yield "Written by `make bench`; `python -m benchmarks PART` renews a part. Ratios are those of seconds,"
     yield "ours over the alternative's, unless the line says rate: a median, and in brackets the range of the"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -27,70 +28,98 @@ def folder(scale: Scale, scratch: Path) -> tuple[Path, str]:
 
 
 def measure(scale: Scale, scratch: Path) -> Results:
-    """First run, second run, one with another learning rate, the plain script; in turn."""
+    """First runs and the plain script, in turn."""
     data, name = folder(scale, scratch)
-    plain, peaks = [], []
-    runs: dict[str, list[float]] = {"first": [], "second": [], "rate": []}
-    nodes: dict[str, list[dict[str, float]]] = {"first": [], "second": [], "rate": []}
-    waits: list[float] = []
-    result: Any = {}
+    plain, waits = [], []
+    taken = _Taken()
     for attempt in range(scale.repetitions):
-        workdir = scratch / f"work{attempt}"
-        for kind, override in (("first", ()), ("second", ()), ("rate", ("train.learning_rate=0.0011",))):
-            finished, result = commands.run(
-                CONFIG, data, workdir, f"train.epochs={EPOCHS}", "evaluate.min_accuracy=0", *override
-            )
-            runs[kind].append(finished.seconds)
-            nodes[kind].append({node: one["seconds"] for node, one in result["nodes"].items()})
-            peaks.append(finished.peak / 1e9)
+        result = taken.run("first run", data, scratch / f"work{attempt}", EPOCHS)
         waits.append(_input_wait(result))
-        script = commands.python(
-            "benchmarks.plain_keras", str(data), str(EPOCHS), str(scratch / f"plain{attempt}")
-        )
+        target = str(scratch / f"plain{attempt}")
+        script = commands.python("benchmarks.plain_keras", str(data), str(EPOCHS), target)
         plain.append(script["seconds"])
-    ingest = [one["ImageExampleGen"] for one in nodes["first"]]
-    gates = [sum(one[node] for node in GATES) for one in nodes["first"]]
-    without = {
-        kind: [taken - one["Trainer"] for taken, one in zip(runs[kind], nodes[kind], strict=True)]
-        for kind in ("first", "rate")
-    }
+    nodes = taken.nodes["first run"]
+    gates = [sum(one[node] for node in GATES) for one in nodes]
     figures = [
-        ratios(f"first run, {name}, {EPOCHS} epochs", "plain Keras script", runs["first"], plain, 1.5),
-        ratios("second run, nothing changed", "first run", runs["second"], runs["first"], 0.15),
+        ratios(
+            f"first run, {name}, {EPOCHS} epochs",
+            "plain Keras script",
+            taken.seconds["first run"],
+            plain,
+            1.5,
+        ),
+        ratios(
+            "statistics, schema, validator, gates",
+            "ingest",
+            gates,
+            [one["ImageExampleGen"] for one in nodes],
+            0.5,
+        ),
+        Figure("waiting for images, share of the training", "", waits, 0.03, unit=""),
+        Figure(f"peak memory, {name}", "", taken.peaks, 3, unit="GB"),
+    ]
+    return Results(figures, [taken.table()])
+
+
+def measure_again(scale: Scale, scratch: Path) -> Results:
+    """Second runs, without a change and with another learning rate, of one epoch: training hides nothing."""
+    data, name = folder(scale, scratch)
+    taken = _Taken()
+    kinds = {"first run": (), "second run": (), "learning rate changed": ("train.learning_rate=0.0011",)}
+    for attempt in range(scale.repetitions):
+        for kind, overrides in kinds.items():
+            taken.run(kind, data, scratch / f"work{attempt}", 1, *overrides)
+    first, second = taken.seconds["first run"], taken.seconds["second run"]
+    figures = [
+        ratios(f"second run, nothing changed; {name}, one epoch", "first run", second, first, 0.15),
         ratios(
             "second run, learning rate changed, less training",
             "first run less training",
-            without["rate"],
-            without["first"],
+            taken.without("Trainer", "learning rate changed"),
+            taken.without("Trainer", "first run"),
             0.5,
         ),
-        ratios("statistics, schema, validator, gates", "ingest", gates, ingest, 0.5),
-        Figure("waiting for images, share of the training", "", waits, 0.03, unit=""),
-        Figure(f"peak memory, {name}", "", peaks, 3, unit="GB"),
     ]
-    return Results(figures, [_table(nodes, runs)])
+    return Results(figures, [taken.table()])
+
+
+class _Taken:
+    """Seconds and memory of runs by their kind, and the seconds of their nodes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.nodes: dict[str, list[dict[str, float]]] = defaultdict(list)
+        self.peaks: list[float] = []
+
+    def run(self, kind: str, data: Path, workdir: Path, epochs: int, *overrides: str) -> Any:
+        """Runs the pipeline, and returns its result."""
+        finished, result = commands.run(
+            CONFIG, data, workdir, f"train.epochs={epochs}", "evaluate.min_accuracy=0", *overrides
+        )
+        self.seconds[kind].append(finished.seconds)
+        self.nodes[kind].append({node: one["seconds"] for node, one in result["nodes"].items()})
+        self.peaks.append(finished.peak / 1e9)
+        return result
+
+    def without(self, node: str, kind: str) -> list[float]:
+        """Seconds of the runs of a kind, less those of a node."""
+        return [whole - one[node] for whole, one in zip(self.seconds[kind], self.nodes[kind], strict=True)]
+
+    def table(self) -> Table:
+        """Medians of all nodes, and of what is no node."""
+        rows = [
+            [node, *(f"{statistics.median(one[node] for one in runs):.2f}" for runs in self.nodes.values())]
+            for node in next(iter(self.nodes.values()))[0]
+        ]
+        rest = []
+        for kind, runs in self.nodes.items():
+            others = [whole - sum(one.values()) for whole, one in zip(self.seconds[kind], runs, strict=True)]
+            rest.append(f"{statistics.median(others):.2f}")
+        total = [f"{statistics.median(taken):.2f}" for taken in self.seconds.values()]
+        rows += [["start, imports, end", *rest], ["the command", *total]]
+        return Table("Seconds a node, medians", ["node", *self.nodes], rows)
 
 
 def _input_wait(result: Any) -> float:
     history = json.loads(Path(result["nodes"]["Trainer"]["outputs"]["model_run"], "history.json").read_text())
     return statistics.median(epoch["input_wait"] for epoch in history)
-
-
-def _table(nodes: dict[str, list[dict[str, float]]], runs: dict[str, list[float]]) -> Table:
-    def middle(kind: str, node: str) -> str:
-        return f"{statistics.median(one[node] for one in nodes[kind]):.2f}"
-
-    rows = [
-        [node, middle("first", node), middle("second", node), middle("rate", node)]
-        for node in nodes["first"][0]
-    ]
-    rest = []
-    for kind in ("first", "second", "rate"):
-        others = [all_ - sum(one.values()) for all_, one in zip(runs[kind], nodes[kind], strict=True)]
-        rest.append(f"{statistics.median(others):.2f}")
-    total = [f"{statistics.median(runs[kind]):.2f}" for kind in ("first", "second", "rate")]
-    return Table(
-        "Seconds a node, medians",
-        ["node", "first run", "second run", "learning rate changed"],
-        [*rows, ["start, imports, end", *rest], ["the command", *total]],
-    )

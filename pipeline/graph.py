@@ -17,7 +17,6 @@ from tfx.components import (
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.common.resolver import Resolver
-from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import infra_validator_pb2, pusher_pb2, trainer_pb2, transform_pb2
@@ -33,6 +32,7 @@ from components.data_gate.component import DataGate
 from components.drift_gate.component import DriftGate
 from components.drift_gate.strategy import LatestIfAny
 from components.evaluator.component import Evaluator
+from components.evaluator.strategy import LatestOtherBlessed
 from components.image_example_gen.component import ImageExampleGen
 from components.infra_validator.component import InfraValidator
 from components.kept_schema.component import KeptSchema
@@ -94,7 +94,7 @@ def create_pipeline(
             experimental_filter_read_paths=True,
             # The gates look at every class, and the default ends at a thousand.
             num_rank_histogram_buckets=100_000,
-            # Half of the stages, each of which costs Beam 30 ms. Exact as long as there are fewer classes.
+            # A quarter less time: fewer stages. Exact up to 16,384 classes, and close beyond.
             use_sketch_based_topk_uniques=True,
         ),
     ).with_beam_pipeline_args(config.beam.arguments())
@@ -188,14 +188,14 @@ def create_pipeline(
         custom_config=training_config,
     )
 
-    # The model in production, as far as this pipeline knows: the latest that was blessed.
+    # The model in production, as far as this pipeline knows: the latest other one that was blessed. The
+    # candidate makes it wait for the training, which may take a night in which another run blesses its model.
     baseline = Resolver(
-        strategy_class=LatestBlessedModelStrategy,
+        strategy_class=LatestOtherBlessed,
+        candidate=trainer.outputs["model"],
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
     ).with_id("Baseline")
-    # Asked for after training, which may take a night in which another run may bless its model.
-    baseline.add_upstream_node(trainer)
 
     # Serves the candidate and sends it real requests; keeps them as its warm-up, and how long they took.
     infra_validator = InfraValidator(

@@ -65,7 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         candidate = ServedModel(path_utils.serving_model_path(model.uri))
         found = answers(candidate, files)
         watch.lap("candidate")
-        previous = _ask_baseline(input_dict.get("baseline_model") or [], model, found, files)
+        previous = _ask_baseline(input_dict.get("baseline_model") or [], found, files)
         if previous.probabilities is not None:
             found = found.with_baseline(previous.probabilities)
         watch.lap("baseline")
@@ -106,14 +106,10 @@ class _Previous:
     lost: bool = False
 
 
-def _ask_baseline(
-    artifacts: list[types.Artifact], candidate: types.Artifact, found: Answers, files: list[str]
-) -> _Previous:
+def _ask_baseline(artifacts: list[types.Artifact], found: Answers, files: list[str]) -> _Previous:
     if not artifacts:
         return _Previous()
     artifact = artifact_utils.get_single_instance(artifacts)
-    if artifact.uri == candidate.uri:  # nothing changed: the model in production comes out of the cache
-        return _Previous(_record(artifact, ""), found.probabilities)
     try:
         model = ServedModel(path_utils.serving_model_path(artifact.uri))
         ours = found.classes.tolist()
@@ -161,7 +157,7 @@ def _describe(evaluation: types.Artifact, verdict: Verdict) -> None:
 def _bless(
     blessing: types.Artifact, verdict: Verdict, model: types.Artifact, baseline: Baseline | None
 ) -> None:
-    """As TFX's Evaluator does, since Pusher and LatestBlessedModelStrategy read it."""
+    """As TFX's Evaluator does, since Pusher and the choice of the baseline read it."""
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
     if baseline:
