@@ -1,6 +1,6 @@
 """Measures what users wait for, against what they would do instead, and says which bars are held.
 
-    python -m benchmarks                        all of it: about an hour; writes benchmarks/RESULTS.md
+    python -m benchmarks                        all of it, about 45 minutes; writes benchmarks/RESULTS.md
     python -m benchmarks --quick                in under ten minutes, a tenth of the images; writes nothing
     python -m benchmarks ingest serving         these parts anew; the others stay as they were measured
     python -m benchmarks --fashion FOLDER       the idx files of Fashion-MNIST in the place of made images
@@ -52,6 +52,8 @@ def main() -> int:
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         parser.error(f"there is no part {unknown[0]}; the parts are {', '.join(PARTS)}")
+    if options.fashion and not list(options.fashion.glob("*-idx3-ubyte.gz")):
+        parser.error(f"--fashion {options.fashion}: holds no idx files, such as train-images-idx3-ubyte.gz")
     scale = Scale(options.quick, options.fashion)
     missed = 0
     for part in options.parts or PARTS:

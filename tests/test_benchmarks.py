@@ -68,9 +68,19 @@ def test_the_growth_is_drawn(tmp_path: Path) -> None:
     assert "ImageExampleGen" in (tmp_path / "growth.svg").read_text(encoding="utf-8")
 
 
-def test_an_unknown_part_is_told() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["ingst"], "there is no part ingst; the parts are start, ingest"),
+        (["whole", "--fashion", "nowhere"], "--fashion nowhere: holds no idx files"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_measured(arguments: list[str], message: str) -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "ingst"], cwd=record.HERE.parent, capture_output=True, text=True
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=record.HERE.parent,
+        capture_output=True,
+        text=True,
     )
     assert finished.returncode == 2
-    assert "there is no part ingst; the parts are start, ingest" in finished.stderr
+    assert message in finished.stderr
