@@ -30,6 +30,8 @@ from modules.tuning.settings import TuneSettings
 from modules.tuning.spaces import Space
 
 _UNLIMITED = 10**6
+# How the names of trials begin that an earlier search ran.
+_EARLIER = "earlier-"
 
 
 def hyperparameters(tune: TuneSettings) -> keras_tuner.HyperParameters:
@@ -110,7 +112,7 @@ class Budgeted:
         for trial in found:
             values = hyperparameters(self._tune)
             values.values = {key: space.encode(trial.values[key]) for key, space in self._tune.spaces.items()}
-            taken = trials.Trial(values, f"earlier-{trial.number}", trials.TrialStatus.COMPLETED)
+            taken = trials.Trial(values, f"{_EARLIER}{trial.number}", trials.TrialStatus.COMPLETED)
             taken.metrics.register(self._tune.objective, direction=self.objective.direction)
             for epoch, figure in enumerate(trial.curve, 1):
                 taken.metrics.update(self._tune.objective, figure, step=epoch)
@@ -227,6 +229,12 @@ class Budgeted:
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on."""
         super().set_state(state)
+        # A trial is written before the state that names it. Killed in between, it never began, and would
+        # count as one of those that the budget allows.
+        known = set(self.start_order)
+        self.trials = {
+            key: trial for key, trial in self.trials.items() if key in known or key.startswith(_EARLIER)
+        }
         self._spent_before = state["seconds"]
         self.stopped = state["stopped"]
 

@@ -169,6 +169,11 @@ class SettingsTuner(base_tuner.BaseTuner):
         """Trains with the values of a trial, and tells the oracle every epoch."""
         values = oracles.decoded(trial.hyperparameters.values, self._tune.spaces)
         directory = self.get_trial_dir(trial.trial_id)
+        if tf.io.gfile.exists(f"{directory}/{_OUTCOME}"):
+            # Killed when the trial had ended and before the oracle had written that it did.
+            if reason := _read(f"{directory}/{_OUTCOME}")["reason"]:
+                raise FailedTrialError(reason)
+            return
         _ = self._placement, self._splits  # a device that is absent is no fault of the trial
         outcome: dict[str, Any] = {"values": values, "curve": [], "whole": False, "reason": ""}
         began, before = time.time(), 0.0

@@ -254,6 +254,40 @@ def test_a_search_killed_after_three_trials_runs_the_others_alone(
     assert list(tmp_path.glob("unfinished/*")) == []
 
 
+AT_A_BAD_MOMENT = """
+import os, signal, sys, pathlib
+from tests.modules import test_tuning_trials as shared
+from modules.tuning import oracles, tuner
+moment = sys.argv[3]
+owner = {"on_trial_end": tuner.SettingsTuner, "_save_trial": oracles.Budgeted}[moment]
+real, calls = getattr(owner, moment), []
+def one(self, trial):
+    if moment == "_save_trial":
+        real(self, trial)
+    if trial.trial_id == "1" and not calls.append(0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if moment != "_save_trial":
+        real(self, trial)
+setattr(owner, moment, one)
+shared._search(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), trials=3)
+"""
+
+
+@pytest.mark.parametrize(("moment", "ended"), [("on_trial_end", 2), ("_save_trial", 1)])
+def test_a_search_killed_between_two_files_loses_no_trial_and_repeats_none(
+    data: pathlib.Path, tmp_path: pathlib.Path, moment: str, ended: int
+) -> None:
+    # When a trial has ended that the oracle has not heard of, and when one is written that it has not named.
+    child = _start(AT_A_BAD_MOMENT, str(data), str(tmp_path), moment)
+    complaint = child.communicate()[1].decode()
+    assert child.returncode == -signal.SIGKILL, complaint[-2000:]
+    done = _outcomes(tmp_path)
+    assert len(done) == ended
+    _, search = _search(data, tmp_path, trials=3)
+    assert [trial.status for trial in search.trials] == ["completed"] * 3
+    assert done.items() <= _outcomes(tmp_path).items(), "a trial that was done ran again"
+
+
 def test_a_trial_that_ends_its_process_again_and_again_is_given_up(
     data: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
