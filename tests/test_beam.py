@@ -20,6 +20,7 @@ from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
 from tfx.dsl.compiler import constants
 from tfx.orchestration.portable import runtime_parameter_utils
 
+from components.statistics_gen import executor as statistics
 from modules.errors import InputError
 from modules.features import SPLITS
 from pipeline import config, launch, lineage, local
@@ -99,6 +100,24 @@ def _assert_equal(found: dict[str, Any], wanted: dict[str, Any]) -> None:
     assert found["examples"] == wanted["examples"]
     assert set(wanted["statistics"]["train"]) >= {"image/label", "image/width", "image/brightness"}
     assert found["statistics"] == wanted["statistics"]
+
+
+def test_statistics_of_several_batches_add_up(
+    reference, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, wanted = reference
+    sizes = []
+    batches = statistics.batches
+
+    def watched(*arguments: Any) -> Iterator[Any]:
+        for batch in batches(*arguments):
+            sizes.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(statistics, "batches", watched)
+    monkeypatch.setattr(statistics, "BATCH_EXAMPLES", 20)
+    _assert_equal(_ingest(project, tmp_path / "work"), wanted)
+    assert sizes == [32, 22, 18, 18]
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""TFX's StatisticsGen, without Beam where Beam would have one process."""
