@@ -11,7 +11,7 @@ split and depends on (seed, epoch) alone, so that a resumed training sees what a
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,10 @@ from modules.errors import InputError
 from modules.transform_graph import TransformGraph
 
 _READ_BATCH = 64  # images decoded by one call: enough to hide the call, small enough for every core
+# Of a group of training steps that are gathered at once; and batches that are kept ready.
+_STEPS_TOGETHER = 16
+_BYTES_TOGETHER = 1 << 20
+_READY = 8
 
 
 @dataclass(frozen=True)
@@ -179,27 +183,35 @@ def training_batches(
       Dataset of (uint8 (batch, height, width, channels), int32 (batch,)), with weights float32 (batch,) as
       a third element where there are any.
     """
-    steps = steps_per_epoch(store, batch_size)
+    # Several steps are gathered at once, where they are small: half of a short step's wait is the way of one
+    # batch into Python and back. The last batch of an epoch goes alone when it is smaller.
+    whole, rest = divmod(len(store), batch_size)
+    together = max(1, min(_STEPS_TOGETHER, _BYTES_TOGETHER // (batch_size * store.pixels[0].nbytes)))
+    groups = -(-whole // together) + (rest > 0)
     index, count = part
     order: dict[int, np.ndarray] = {}
 
-    def gather(step: np.int64) -> tuple[np.ndarray, np.ndarray]:
-        epoch, batch = divmod(int(step), steps)
+    def gather(group: np.int64) -> tuple[np.ndarray, np.ndarray]:
+        epoch, number = divmod(int(group), groups)
         if epoch not in order:
             order.clear()
             order[epoch] = np.random.default_rng((seed, epoch)).permutation(len(store))
-        chosen = order[epoch][batch * batch_size : (batch + 1) * batch_size]
-        usable = len(chosen) - len(chosen) % divisor or len(chosen)
-        chosen = chosen[:usable][index::count]
+        first = number * together
+        steps, size = (min(together, whole - first), batch_size) if first < whole else (1, rest)
+        start = min(first, whole) * batch_size
+        chosen = order[epoch][start : start + steps * size].reshape(steps, size)
+        usable = size - size % divisor or size
+        chosen = chosen[:, :usable][:, index::count]
         # Sorted reads go through a mapped file forwards; the order inside a batch does not matter.
         chosen = np.sort(chosen)
         return store.pixels[chosen], store.labels[chosen]
 
-    batches = _gathered(tf.data.Dataset.counter(first_epoch * steps), gather, store)
-    if class_weights is None:
-        return batches
-    weights = tf.constant(class_weights)
-    return batches.map(lambda pixels, labels: (pixels, labels, tf.gather(weights, labels)))
+    batches = _gathered(tf.data.Dataset.counter(first_epoch * groups), gather, store, (None, None))
+    batches = batches.flat_map(lambda *group: tf.data.Dataset.from_tensor_slices(group))
+    if class_weights is not None:
+        weights = tf.constant(class_weights)
+        batches = batches.map(lambda pixels, labels: (pixels, labels, tf.gather(weights, labels)))
+    return batches.prefetch(_READY)
 
 
 def evaluation_batches(store: PixelStore, steps: int) -> tf.data.Dataset:
@@ -214,12 +226,20 @@ def evaluation_batches(store: PixelStore, steps: int) -> tf.data.Dataset:
         chosen = slice(ends[step], ends[step + 1])
         return store.pixels[chosen], store.labels[chosen]
 
-    return _gathered(tf.data.Dataset.range(steps), gather, store)
+    return _gathered(tf.data.Dataset.range(steps), gather, store, (None,)).prefetch(_READY)
 
 
-def _gathered(steps: tf.data.Dataset, gather, store: PixelStore) -> tf.data.Dataset:
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, labels = tf.numpy_function(gather, [step], (tf.uint8, tf.int32), stateful=False)
-        return tf.ensure_shape(pixels, (None, *store.pixels.shape[1:])), tf.ensure_shape(labels, (None,))
+def _gathered(
+    numbers: tf.data.Dataset,
+    gather: Callable[[np.int64], tuple[np.ndarray, np.ndarray]],
+    store: PixelStore,
+    outer: tuple[None, ...],
+) -> tf.data.Dataset:
+    """What `gather` gives for every number: pixels and labels with the outer dimensions named."""
 
-    return steps.map(batch).prefetch(8)
+    def both(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, labels = tf.numpy_function(gather, [number], (tf.uint8, tf.int32), stateful=False)
+        pixels = tf.ensure_shape(pixels, (*outer, *store.pixels.shape[1:]))
+        return pixels, tf.ensure_shape(labels, outer)
+
+    return numbers.map(both)
