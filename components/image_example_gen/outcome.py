@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from components.image_example_gen import files, split
 from components.image_example_gen.division import Divided, Image
@@ -23,7 +23,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write(
-    listing: Listing, divided: Divided, examples: str, quarantine: str, seconds: float
+    listing: Listing, divided: Divided, examples: str, quarantine: str, finish: Callable[[], float]
 ) -> dict[str, object]:
     """Writes the four files; returns the summary.
 
@@ -31,10 +31,14 @@ def write(
       listing: what lay in the data folder.
       divided: what came of it.
       examples, quarantine: folders of the artifacts.
-      seconds: time that the ingest took.
+      finish: waits for what else is still written, and returns the seconds that the ingest took.
     """
     taken = sorted((image for image in divided.images if image.split), key=lambda image: image.file.path)
     labels = [image.file.label for image in taken]
+    left_out = (one._asdict() | {"path": shown(one.path)} for one in sorted(divided.refused))
+    files.write(os.path.join(examples, MANIFEST), map(_manifest_line, taken))
+    files.write(os.path.join(quarantine, QUARANTINE), _lines(left_out))
+    files.write(os.path.join(quarantine, DUPLICATES), _lines(divided.listed))
     summary: dict[str, object] = {
         "classes": sorted(set(labels)),
         "examples": split.counts_by_split([image.split or "" for image in taken], labels),
@@ -46,12 +50,8 @@ def write(
         "duplicates": len(labels) - len({image.found.sha256 for image in taken}),
         "formats": _count(image.found.format for image in taken),
         "bytes": sum(image.file.size for image in taken),
-        "seconds": round(seconds, 3),
+        "seconds": round(finish(), 3),
     }
-    left_out = (one._asdict() | {"path": shown(one.path)} for one in sorted(divided.refused))
-    files.write(os.path.join(examples, MANIFEST), map(_manifest_line, taken))
-    files.write(os.path.join(quarantine, QUARANTINE), _lines(left_out))
-    files.write(os.path.join(quarantine, DUPLICATES), _lines(divided.listed))
     text = json.dumps(summary, indent=1, ensure_ascii=False)
     files.write(os.path.join(quarantine, SUMMARY), [text.encode()])
     return summary

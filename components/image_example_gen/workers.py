@@ -1,11 +1,11 @@
-"""Plain processes that work on bundles, for runners that give the ingest one process only.
+"""Plain processes that work on bundles and shards, for runners that give the ingest one process only.
 
 Beam's own local workers import Beam and start its services: measured 2.4 s before the first file, against
 0.2 s for a process that imports Pillow and numpy. (On Beam's default local runner all bundles would go to
 one of its workers besides.) So a worker here is `python -m components.image_example_gen.workers`: one
-JSON line in names a bundle, one JSON line out says that it is written. A worker ends when its input ends,
-hence with its parent. When a file crashes the decoder, a fresh worker does the bundle again, telling of every
-file before it reads it; the one that crashes is refused.
+JSON line in names a bundle or a shard, one JSON line out says that it is written. A worker ends when its
+input ends, hence with its parent. When a file crashes the decoder, a fresh worker does the bundle again,
+telling of every file before it reads it; the one that crashes is refused.
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from components.image_example_gen import bundles
+from components.image_example_gen import bundles, shards
+
+
+class Finished(NamedTuple):
+    """A bundle that is written, and how many files it had."""
+
+    bundle: int
+    files: int
 
 
 class Workers:
     """Keeps a number of processes busy. Use as a context manager, or call `close`."""
 
-    def __init__(self, count: int, place: bundles.Place) -> None:
-        self._place = place
+    def __init__(self, count: int) -> None:
+        """Starts them; they import while the caller finds out what there is to do."""
+        self._place: bundles.Place | None = None
         self._selector = selectors.DefaultSelector()
-        self._busy: dict[subprocess.Popen[bytes], int] = {}
+        self._busy: dict[subprocess.Popen[bytes], int | shards.Shard] = {}
         self._idle = [self._start() for _ in range(count)]
 
     def __enter__(self) -> Workers:
@@ -38,18 +46,25 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, bundle: int) -> int:
-        """Hands over a bundle, waiting for an idle worker; returns the number of files finished meanwhile."""
-        finished = 0 if self._idle else self._wait()
-        worker = self._idle.pop()
-        self._busy[worker] = bundle
-        _send(worker, {"bundle": bundle})
-        return finished
+    def go_to(self, place: bundles.Place) -> None:
+        """Says where bundles lie, before the first of them is handed over."""
+        self._place = place
+        for worker in self._idle:
+            _send(worker, {"place": place})
 
-    def drain(self) -> Iterator[int]:
-        """Waits for all bundles handed over; yields numbers of files as they are finished."""
+    def inspect(self, bundle: int) -> list[Finished]:
+        """Hands over a bundle, waiting for an idle worker; returns what was finished meanwhile."""
+        return self._submit(bundle, {"bundle": bundle})
+
+    def write(self, shard: shards.Shard, place: shards.Place) -> None:
+        """Hands over a shard, waiting for an idle worker."""
+        codes = [(bundle, splits.decode("latin-1")) for bundle, splits in shard.codes]
+        self._submit(shard, {"shard": shard._replace(codes=codes), "place of shards": place})
+
+    def drain(self) -> Iterator[Finished]:
+        """Waits for all that was handed over; yields bundles as they are finished."""
         while self._busy:
-            yield self._wait()
+            yield from self._wait()
 
     def close(self) -> None:
         """Ends the processes, also those still at work."""
@@ -74,22 +89,38 @@ class Workers:
             env=environment,
         )
         self._selector.register(_pipe(worker.stdout), selectors.EVENT_READ, worker)
-        _send(worker, {"place": self._place})
+        if self._place is not None:
+            _send(worker, {"place": self._place})
         return worker
 
-    def _wait(self) -> int:
-        finished = 0
+    def _submit(self, task: int | shards.Shard, message: dict[str, Any]) -> list[Finished]:
+        finished = [] if self._idle else self._wait()
+        worker = self._idle.pop()
+        self._busy[worker] = task
+        _send(worker, message)
+        return finished
+
+    def _wait(self) -> list[Finished]:
+        finished = []
         for key, _ in self._selector.select():
             worker: subprocess.Popen[bytes] = key.data
-            bundle = self._busy.pop(worker)
-            answer = _pipe(worker.stdout).readline()
-            if answer:
-                finished += json.loads(answer)["done"]
-            else:
+            task = self._busy.pop(worker)
+            line = _pipe(worker.stdout).readline()
+            if line:
+                answer = json.loads(line)
+                self._idle.append(worker)
+                _raise_error(answer)
+                done = answer["done"]
+            elif isinstance(task, int):
                 self._end(worker)
-                worker, done = self._redo(bundle)
-                finished += done
-            self._idle.append(worker)
+                worker, done = self._redo(task)
+                self._idle.append(worker)
+            else:
+                raise RuntimeError(
+                    f"a worker of the ingest ended with status {self._end(worker)} as it wrote"
+                )
+            if isinstance(task, int):
+                finished.append(Finished(task, done))
         return finished
 
     def _redo(self, bundle: int) -> tuple[subprocess.Popen[bytes], int]:
@@ -101,6 +132,7 @@ class Workers:
             position = None
             for line in _pipe(worker.stdout):
                 answer = json.loads(line)
+                _raise_error(answer)
                 if "done" in answer:
                     return worker, answer["done"]
                 position = answer["before"]
@@ -137,6 +169,11 @@ def _pipe(pipe: Any) -> Any:
     return pipe
 
 
+def _raise_error(answer: dict[str, Any]) -> None:
+    if "error" in answer:
+        raise OSError(answer["error"])
+
+
 def _send(worker: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
     try:
         _pipe(worker.stdin).write(json.dumps(message).encode() + b"\n")
@@ -165,10 +202,22 @@ def _main() -> None:
             bounds = bundles.Bounds(max_pixels, max_file_bytes, min_side, tuple(background))
             place = bundles.Place(root, target, bounds)
             continue
-        assert place is not None  # the parent's first message
-        refuse = {int(position): detail for position, detail in message.get("refuse", {}).items()}
-        done = bundles.run(message["bundle"], place, refuse, before if message.get("careful") else None)
-        answer({"done": done})
+        try:
+            if "shard" in message:
+                _write_shard(*message["shard"], shards.Place(*message["place of shards"]))
+                answer({"done": 0})
+                continue
+            assert place is not None  # the parent says so before the first bundle
+            refuse = {int(position): detail for position, detail in message.get("refuse", {}).items()}
+            done = bundles.run(message["bundle"], place, refuse, before if message.get("careful") else None)
+            answer({"done": done})
+        except OSError as error:  # a full disk, say: files that cannot be read are refused one by one
+            answer({"error": str(error)})
+
+
+def _write_shard(index: int, total: int, codes: list[tuple[int, str]], place: shards.Place) -> None:
+    decoded = [(bundle, splits.encode("latin-1")) for bundle, splits in codes]
+    shards.write(shards.Shard(index, total, decoded), place)
 
 
 if __name__ == "__main__":

@@ -153,8 +153,9 @@ def test_a_file_that_crashes_the_decoder_is_refused_and_the_others_are_read(
         "plugin.PngImageFile.load_end = load_end\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    with workers.Workers(1, place) as pool:
-        assert pool.submit(0) + sum(pool.drain()) == 9
+    with workers.Workers(1) as pool:
+        pool.go_to(place)
+        assert [*pool.inspect(0), *pool.drain()] == [(0, 9)]
     outcomes = bundles.read_outcomes(place.target, 0)
     refused = {index: one for index, one in enumerate(outcomes) if isinstance(one, bundles.Rejected)}
     assert {index: one.reason for index, one in refused.items()} == {3: "corrupt", 6: "corrupt"}
@@ -164,10 +165,11 @@ def test_a_file_that_crashes_the_decoder_is_refused_and_the_others_are_read(
 
 def test_a_worker_that_is_killed_costs_no_image(tmp_path: Path) -> None:
     place = _planned(tmp_path / "data", tmp_path / "scratch", 200)
-    with workers.Workers(1, place) as pool:
-        pool.submit(0)
+    with workers.Workers(1) as pool:
+        pool.go_to(place)
+        pool.inspect(0)
         os.kill(_newest_worker(), signal.SIGKILL)
-        assert sum(pool.drain()) == 200
+        assert list(pool.drain()) == [(0, 200)]
     assert all(isinstance(one, bundles.Accepted) for one in bundles.read_outcomes(place.target, 0))
 
 
