@@ -127,6 +127,17 @@ def test_several_processes_of_the_direct_runner_give_the_same(reference, tmp_pat
     _assert_equal(_ingest(project, tmp_path / "work", f"beam.options={json.dumps(options)}"), wanted)
 
 
+def test_processes_that_beam_could_not_start_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/some one/python")
+    options = {"direct_running_mode": "multi_processing", "direct_num_workers": 2}
+    arguments = BeamSettings(options=options).arguments()
+    executor = statistics.Executor(statistics.Executor.Context(beam_pipeline_args=arguments))
+    with pytest.raises(InputError, match="path without spaces"):
+        executor.Do({}, {}, {})
+
+
 @contextlib.contextmanager
 def _server(*command: str, ready: pathlib.Path | str) -> Iterator[subprocess.Popen]:
     """A process that runs until the test is done; `ready` is a file that it writes, or a line."""

@@ -7,6 +7,7 @@ the first image. What adds up the figures in the end are generators that can be 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,7 @@ import tensorflow_data_validation as tfdv  # isort: skip
 from tensorflow_data_validation.statistics import stats_impl  # isort: skip
 
 from modules import progress
+from modules.errors import InputError
 
 #: A generator's call costs about a millisecond, whatever it is given; but photos are to fit into memory.
 BATCH_EXAMPLES = 4096
@@ -46,8 +48,18 @@ class Executor(executor.Executor):
           input_dict: `examples`, TFRecords of `tf.train.Example`, not compressed.
           output_dict: `statistics`.
           exec_properties: `stats_options_json`, whose schema names the features to read.
+
+        Raises:
+          InputError: Beam could not start its processes.
         """
-        if not _is_one_process(self._beam_pipeline_args):
+        mode = _direct_mode(self._beam_pipeline_args)
+        if mode == "multi_processing" and " " in sys.executable:
+            raise InputError(
+                f"beam.options: direct_running_mode multi_processing does not work with {sys.executable}: "
+                "Beam starts its workers through a shell, which ends at the space, and waits for ever. "
+                "Install Imagemill at a path without spaces, or leave the option out."
+            )
+        if mode != "in_memory":
             super().Do(input_dict, output_dict, exec_properties)
             return
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
@@ -74,12 +86,12 @@ class Executor(executor.Executor):
             )
 
 
-def _is_one_process(beam_arguments: list[str]) -> bool:
+def _direct_mode(beam_arguments: list[str]) -> str | None:
+    """How Beam's runner for one machine works, None for another runner."""
     options = PipelineOptions(beam_arguments)
-    return (
-        options.view_as(StandardOptions).runner == "DirectRunner"
-        and options.view_as(DirectOptions).direct_running_mode == "in_memory"
-    )
+    if options.view_as(StandardOptions).runner != "DirectRunner":
+        return None
+    return options.view_as(DirectOptions).direct_running_mode
 
 
 def batches(folder: str, schema: schema_pb2.Schema) -> Iterator[pa.RecordBatch]:
