@@ -99,6 +99,8 @@ def test_weights_come_from_a_classifier_of_another_run(tmp_path: pathlib.Path) -
     assert _same_weights(_backbone(network), _backbone(earlier.get_layer("transfer")))
 
 
+# Keras says so of each layer: hundreds of lines, behind which a failure elsewhere is hard to find.
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 @pytest.mark.parametrize("kind", ["backbone.weights.h5", "backbone.h5", "backbone.keras"])
 def test_weights_of_another_network_are_refused(kind: str, tmp_path: pathlib.Path) -> None:
     other = _new(alpha=0.25)
