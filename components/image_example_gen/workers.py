@@ -104,6 +104,11 @@ class Workers:
         finished = []
         for key, _ in self._selector.select():
             worker: subprocess.Popen[bytes] = key.data
+            if worker in self._idle:  # killed as it waited for work
+                self._idle.remove(worker)
+                self._end(worker)
+                self._idle.append(self._start())
+                continue
             task = self._busy.pop(worker)
             line = _pipe(worker.stdout).readline()
             if line:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -168,13 +169,30 @@ def test_a_worker_that_is_killed_costs_no_image(tmp_path: Path) -> None:
     with workers.Workers(1) as pool:
         pool.go_to(place)
         pool.inspect(0)
-        os.kill(_newest_worker(), signal.SIGKILL)
+        os.kill(_workers(1)[-1], signal.SIGKILL)
         assert list(pool.drain()) == [(0, 200)]
     assert all(isinstance(one, bundles.Accepted) for one in bundles.read_outcomes(place.target, 0))
 
 
-def _newest_worker() -> int:
-    """The newest child process of this one that is a worker of the ingest."""
+def test_a_worker_that_is_killed_before_it_had_work_is_replaced(tmp_path: Path) -> None:
+    place = _planned(tmp_path / "data", tmp_path / "scratch", 200)
+    with workers.Workers(2) as pool:
+        pool.go_to(place)
+        idle, _ = _workers(2)
+        os.kill(idle, signal.SIGKILL)
+        _workers(1)
+        assert [*pool.inspect(0), *pool.drain()] == [(0, 200)]
+        assert idle not in _workers(2)
+
+
+def _workers(count: int) -> list[int]:
+    """The child processes of this one that are workers of the ingest, the newest last; waits for so many."""
+    while len(own := _running_workers()) != count:
+        time.sleep(0.01)  # a process that has just begun has no command line yet
+    return own
+
+
+def _running_workers() -> list[int]:
     own = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -184,7 +202,7 @@ def _newest_worker() -> int:
             continue
         if parent == os.getpid() and b"image_example_gen.workers" in command:
             own.append(int(status.parent.name))
-    return max(own)
+    return sorted(own)
 
 
 class InMemoryFiles(FileSystem):
