@@ -30,6 +30,7 @@ class Header(NamedTuple):
     `plain`: structure ordinary enough that TensorFlow reads the pixels that Pillow reads.
     `tile_pixels`: pixels of the largest block the decoder must hold at once (TIFF tiles), else 0.
     `packed`: where the compressed pixels of a PNG lie, and how many bytes they must become.
+    `bare`: Pillow's mode (`L`, `RGB`) of a PNG that holds nothing else that decides what is shown, else "".
     """
 
     width: int
@@ -37,6 +38,7 @@ class Header(NamedTuple):
     plain: bool
     tile_pixels: int = 0
     packed: tuple[tuple[tuple[int, int], ...], int] | None = None
+    bare: str = ""
 
 
 _MAGIC = (
@@ -107,7 +109,7 @@ def read(name: str, data: bytes) -> Header:
 
 def _png(data: bytes) -> Header:
     width = height = depth = colour = lace = 0
-    plain, ended, offset, size = True, False, 8, len(data)
+    plain, bare, ended, offset, size = True, True, False, 8, len(data)
     pixels = []
     while offset + 12 <= size:
         length = int.from_bytes(data[offset : offset + 4], "big")
@@ -133,8 +135,10 @@ def _png(data: bytes) -> Header:
             break
         elif name == b"IHDR":
             raise HeaderError("corrupt", "the PNG has two headers")
-        elif name in (b"tRNS", b"acTL") or (name[:1].isupper() and (name != b"PLTE" or pixels)):
-            plain = False
+        elif name not in _PNG_REMARKS:
+            bare = False
+            if name in (b"tRNS", b"acTL") or (name[:1].isupper() and (name != b"PLTE" or pixels)):
+                plain = False
         offset = end
     if not ended:
         raise HeaderError("truncated", "the PNG has no end")
@@ -142,7 +146,8 @@ def _png(data: bytes) -> Header:
         raise HeaderError("corrupt", "the PNG holds no pixels")
     plain = plain and depth <= 8 and colour in (0, 2, 3) and offset == size
     unpacked = _png_bytes(width, height, depth * _PNG_SAMPLES[colour], bool(lace))
-    return Header(width, height, plain, packed=(tuple(pixels), unpacked))
+    mode = _PNG_MODES.get((depth, colour), "") if bare and not lace and offset == size else ""
+    return Header(width, height, plain, packed=(tuple(pixels), unpacked), bare=mode)
 
 
 def png_is_whole(data: bytes, header: Header) -> bool:
@@ -180,6 +185,9 @@ def _png_bytes(width: int, height: int, bits: int, interlaced: bool) -> int:
     )
 
 
+# Chunks that Pillow reads for its `info` alone.
+_PNG_REMARKS = frozenset({b"pHYs", b"gAMA", b"sRGB", b"cHRM", b"tIME", b"bKGD", b"sBIT"})
+_PNG_MODES = {(8, 0): "L", (8, 2): "RGB"}
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 _UNPACK_BYTES = 1 << 20

@@ -129,7 +129,10 @@ def decode(data: bytes, bounds: Bounds) -> Decoded:
     """
     name, header = check_header(data, bounds)
     try:
-        image = _OPENERS[name](io.BytesIO(data))
+        image = _bare_png(data, header) if header.bare else None
+        whole = image is not None
+        if image is None:
+            image = _OPENERS[name](io.BytesIO(data))
         if image.size != (header.width, header.height):  # a GIF frame may be larger than its screen
             _check_size(*image.size, bounds)
         colour = image.mode == "RGB"
@@ -139,7 +142,7 @@ def decode(data: bytes, bounds: Bounds) -> Decoded:
             image.draft("L", None)
         image.load()
         pixels, changed = displayed(image, bounds.background)
-        plain = (header.packed is None or headers.png_is_whole(data, header)) and header.plain
+        whole = whole or header.packed is None or headers.png_is_whole(data, header)
     except (Image.DecompressionBombError, MemoryError) as error:
         raise ImageRefusedError("too-large", str(error) or "not enough memory to decode it") from None
     except ImageRefusedError:
@@ -150,12 +153,29 @@ def decode(data: bytes, bounds: Bounds) -> Decoded:
         raise _refusal(error) from None
     _check_size(*pixels.size, bounds)
     width, height = pixels.size
-    kept = plain and not changed and (name != "JPEG" or orientation.in_graph(data) == 1)
+    kept = header.plain and whole and not changed and (name != "JPEG" or orientation.in_graph(data) == 1)
     encoded = data if kept else _png(pixels)
     colour = colour or pixels.mode == "RGB"
     grey = pixels.convert("L") if pixels.mode == "RGB" else pixels
     array = np.frombuffer(grey.tobytes(), np.uint8).reshape(height, width)
     return Decoded(encoded, name, height, width, 3 if colour else 1, array)
+
+
+def _bare_png(data: bytes, header: headers.Header) -> Image.Image | None:
+    """A PNG that is nothing but pixels, without Pillow's own walk through its chunks: half of the time.
+
+    None where Pillow's reader has to tell what is shown of it, or what is wrong.
+
+    Raises:
+      headers.HeaderError, zlib.error: as `headers.png_is_whole`.
+    """
+    if header.packed is None or not headers.png_is_whole(data, header):
+        return None
+    packed = b"".join([data[start:end] for start, end in header.packed[0]])
+    try:
+        return Image.frombytes(header.bare, (header.width, header.height), packed, "zip", header.bare)
+    except ValueError:
+        return None
 
 
 def _stands_upright(image: Image.Image, data: bytes) -> bool:

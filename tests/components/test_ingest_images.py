@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from ingest_corpus import CORPUS, KEPT, REENCODED, Odd
 from ingest_samples import grey_of
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
-from components.image_example_gen import images
+from components.image_example_gen import headers, images
 from components.image_example_gen.settings import IngestSettings
 from modules import pixels
 
@@ -56,3 +56,29 @@ def test_the_corpus_is_large_and_covers_every_reason_of_content() -> None:
     of_content = {"empty", "not-an-image", "unsupported", "truncated", "corrupt", "too-large", "too-small"}
     assert {odd.fate for odd in CORPUS} == of_content | {KEPT, REENCODED}
     assert of_content < set(images.REASONS)
+
+
+def test_a_png_of_nothing_but_pixels_is_read_as_pillow_reads_it() -> None:
+    rng = np.random.default_rng(0)
+    for number in range(200):
+        height, width = rng.integers(BOUNDS.min_side, 40, 2)
+        noise = rng.integers(0, 256, (height, width, 3) if number % 2 else (height, width), np.uint8)
+        # Sorted columns are what the filters of PNG are for: each row gets its own.
+        image = Image.fromarray(np.sort(noise, axis=0) if number % 3 else noise)
+        file = io.BytesIO()
+        image.save(file, "PNG", compress_level=number % 10, optimize=number % 5 == 0, dpi=(72, 72))
+        data = file.getvalue()
+        assert headers.read("PNG", data).bare == image.mode
+        decoded = images.decode(data, BOUNDS)
+        assert decoded.encoded == data
+        np.testing.assert_array_equal(decoded.grey, np.asarray(image.convert("L")))
+
+
+def test_what_else_decides_how_a_png_is_shown_is_left_to_pillow() -> None:
+    image = Image.new("RGB", (4, 4))
+    remarks = PngImagePlugin.PngInfo()
+    remarks.add_text("XML:com.adobe.xmp", "<orientation/>")
+    for options in ({"transparency": (0, 0, 0)}, {"pnginfo": remarks}, {"icc_profile": b"profile"}):
+        file = io.BytesIO()
+        image.save(file, "PNG", **options)
+        assert headers.read("PNG", file.getvalue()).bare == ""
