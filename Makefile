@@ -8,7 +8,7 @@ help:
 	@echo "make demo    set up, run the pipeline on handwritten digits, serve and query the model"
 	@echo "make test    set up, lint, and run every test"
 	@echo "make image-test  build the container image and try it (as root, with buildah; 20 GB of disk)"
-	@echo "make bench   measure everything against the bars, about 45 minutes; writes benchmarks/RESULTS.md"
+	@echo "make bench   measure everything against the bars, about an hour; writes benchmarks/RESULTS.md"
 	@echo "make bench-quick  a tenth of it, in less than ten minutes; writes nothing"
 	@echo "make lint    check style and formatting"
 	@echo "make format  apply formatting"

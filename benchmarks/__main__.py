@@ -1,6 +1,6 @@
 """Measures what users wait for, against what they would do instead, and says which bars are held.
 
-    python -m benchmarks                        all of it, about 45 minutes; writes benchmarks/RESULTS.md
+    python -m benchmarks                        all of it, about an hour; writes benchmarks/RESULTS.md
     python -m benchmarks --quick                in under ten minutes, a tenth of the images; writes nothing
     python -m benchmarks ingest serving         these parts anew; the others stay as they were measured
     python -m benchmarks --fashion FOLDER       the idx files of Fashion-MNIST in the place of made images
