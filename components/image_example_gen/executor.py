@@ -7,7 +7,6 @@ from typing import Any
 
 import apache_beam as beam
 from absl import logging
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from tfx import types
 from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
@@ -15,13 +14,12 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.beam_options import direct_options
 from components.image_example_gen import driver, outcome, workers
 from components.image_example_gen.data import Resolved
 from components.image_example_gen.ingest import Targets, ingest
 from components.image_example_gen.settings import IngestSettings
 from modules.features import SPLITS
-
-_LOCAL_RUNNERS = frozenset({"DirectRunner", "BundleBasedDirectRunner", "FnApiRunner"})
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -63,25 +61,21 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         logging.info("Ingested %s", summary)
 
-    def _is_local(self) -> bool:
-        runner = PipelineOptions(self._beam_pipeline_args).view_as(StandardOptions).runner
-        return (runner or "DirectRunner").rpartition(".")[2] in _LOCAL_RUNNERS
-
     def _processes(self) -> int:
         """How many plain processes inspect files: none besides this one on a distributed runner.
 
         `direct_num_workers` counts where Beam would use it; in its in-memory mode, which has one worker by
         definition, every core of this machine works.
         """
-        if not self._is_local():
+        options = direct_options(self._beam_pipeline_args)
+        if options is None:
             return 1
-        options = PipelineOptions(self._beam_pipeline_args).view_as(DirectOptions)
         if options.direct_running_mode == "in_memory" or options.direct_num_workers == 0:
             return workers.available_cores()
         return options.direct_num_workers
 
     def _make_local_or_distributed_pipeline(self) -> beam.Pipeline:
-        if not self._is_local():
+        if direct_options(self._beam_pipeline_args) is None:
             return self._make_beam_pipeline()
         # `workers` says why Beam's own local workers are not used. The last of two equal options counts.
         return beam.Pipeline(

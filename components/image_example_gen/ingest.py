@@ -80,7 +80,7 @@ class _OnBeam:
 
     def inspect(self, place: bundles.Place, parts: Iterator[list[SourceFile]], total: int) -> _Inspected:
         planned = list(_planned(parts, place.target))
-        gc.enable()
+        gc.enable()  # decoding may be done in this process, and what it leaves are no small objects
         with self._make_pipeline() as pipeline:
             _ = (
                 pipeline

@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow as pa
 import tensorflow as tf
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
 from tfx.components.statistics_gen import executor
@@ -25,6 +24,7 @@ from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 import tensorflow_data_validation as tfdv  # isort: skip
 from tensorflow_data_validation.statistics import stats_impl  # isort: skip
 
+from components.beam_options import direct_options
 from modules import progress
 from modules.errors import InputError
 
@@ -52,7 +52,8 @@ class Executor(executor.Executor):
         Raises:
           InputError: Beam could not start its processes.
         """
-        mode = _direct_mode(self._beam_pipeline_args)
+        local = direct_options(self._beam_pipeline_args)
+        mode = local and local.direct_running_mode
         if mode == "multi_processing" and " " in sys.executable:
             raise InputError(
                 f"beam.options: direct_running_mode multi_processing does not work with {sys.executable}: "
@@ -84,14 +85,6 @@ class Executor(executor.Executor):
                 os.path.join(folder, executor.DEFAULT_FILE_NAME),
                 stats_impl.extract_statistics_output(sums, generators).SerializeToString(),
             )
-
-
-def _direct_mode(beam_arguments: list[str]) -> str | None:
-    """How Beam's runner for one machine works, None for another runner."""
-    options = PipelineOptions(beam_arguments)
-    if options.view_as(StandardOptions).runner != "DirectRunner":
-        return None
-    return options.view_as(DirectOptions).direct_running_mode
 
 
 def batches(folder: str, schema: schema_pb2.Schema) -> Iterator[pa.RecordBatch]:
